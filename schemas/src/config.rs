@@ -1,0 +1,166 @@
+//! What travels on the compacted `config` topic: JSON, one record per thing, the newest wins, a tombstone removes.
+//!
+//! JSON and not Avro, because an adapter's configuration is its own (a JSON Schema that the adapter declares), and because
+//! nobody outside Pushrail reads this topic. Fields may be added with a default; none changes its meaning.
+//! A destination's secrets are here only as ciphertext.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::filter::Filter;
+use crate::transform::Transform;
+
+/// Key prefixes on the `config` topic.
+pub const TENANT_PREFIX: &str = "tenant/";
+pub const API_KEY_PREFIX: &str = "api_key/";
+pub const DESTINATION_PREFIX: &str = "destination/";
+
+/// A vendor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    pub tenant_id: Box<str>,
+    pub name: Box<str>,
+}
+
+/// A tenant's API key: the key itself is shown once and never stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    /// Public part, safe to list and to log.
+    pub key_id: Box<str>,
+    pub tenant_id: Box<str>,
+    /// SHA-256 of the whole key, hex.
+    pub sha256: Box<str>,
+}
+
+/// Where one customer wants events, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    pub destination_id: Uuid,
+    pub tenant_id: Box<str>,
+    pub customer_id: Uuid,
+    pub customer_external_id: Box<str>,
+    pub kind: Box<str>,
+    pub name: Box<str>,
+    #[serde(default)]
+    pub state: State,
+    /// Rises with every change of `config` or `secrets`: a new version gets a new client.
+    pub version: u64,
+    /// The adapter's own configuration.
+    pub config: Box<serde_json::value::RawValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Sealed>,
+    /// Exact names, `prefix.*`, or `*`.
+    pub event_types: Vec<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transform: Vec<Transform>,
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    #[serde(default)]
+    pub payload_mode: PayloadMode,
+    /// Longest time one attempt may take, in milliseconds; `None` takes the adapter's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    #[default]
+    Active,
+    /// Events are kept and owed until it is resumed.
+    Paused,
+    /// Events are skipped, and each skip is recorded.
+    Disabled,
+}
+
+/// How long and how often a delivery is tried. Delays double from `initial_delay_ms` up to `max_delay_ms`, and each is
+/// drawn at random below that (full jitter).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included. 1 never retries.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: u32,
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub initial_delay_ms: u64,
+    #[schemars(range(min = 1, max = 21_600_000))]
+    pub max_delay_ms: u64,
+    /// Age since the first attempt after which no further one is made, 24 h at most.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    pub max_age_ms: u64,
+}
+
+impl RetryPolicy {
+    pub const MAX_ATTEMPTS: u32 = 100;
+    pub const MAX_DELAY_MS: u64 = 6 * 3_600_000;
+    pub const MAX_AGE_MS: u64 = 24 * 3_600_000;
+
+    /// What is wrong with it, as `(field, problem)` pairs; empty when nothing is.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut range = |field, value: u64, max: u64| {
+            if value == 0 || value > max {
+                problems.push((field, format!("must be between 1 and {max}, not {value}")));
+            }
+        };
+        range("maxAttempts", self.max_attempts.into(), Self::MAX_ATTEMPTS.into());
+        range("initialDelayMs", self.initial_delay_ms, 3_600_000);
+        range("maxDelayMs", self.max_delay_ms, Self::MAX_DELAY_MS);
+        range("maxAgeMs", self.max_age_ms, Self::MAX_AGE_MS);
+        if self.initial_delay_ms > self.max_delay_ms {
+            problems.push(("initialDelayMs", format!("must not exceed maxDelayMs ({})", self.max_delay_ms)));
+        }
+        problems
+    }
+}
+
+impl Default for RetryPolicy {
+    /// Sixteen attempts over a little under a day: 2 s doubling to 6 h, half of each on average.
+    fn default() -> Self {
+        RetryPolicy {
+            max_attempts: 16,
+            initial_delay_ms: 2_000,
+            max_delay_ms: Self::MAX_DELAY_MS,
+            max_age_ms: Self::MAX_AGE_MS,
+        }
+    }
+}
+
+/// Attempts per second to one destination, with a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    #[schemars(range(min = 0.01, max = 100_000.0))]
+    pub per_second: f64,
+    /// Attempts that may be made at once after a pause; defaults to one second's worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
+/// What of a payload the audit record keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadMode {
+    #[default]
+    Full,
+    /// Metadata only: the audit record carries no payload.
+    Off,
+}
+
+/// Ciphertext of a destination's secrets. Opens only for the same tenant, customer, destination and version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sealed {
+    /// Which key of the ring sealed it.
+    pub key_id: Box<str>,
+    /// Nonce and ciphertext with its tag, base64.
+    pub ciphertext: Box<str>,
+}

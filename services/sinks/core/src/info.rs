@@ -1,0 +1,46 @@
+//! What a destination type says of itself: data for the engine, the portal and the docs.
+
+use std::time::Duration;
+
+use crate::Class;
+
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Name on topics and in the API: `webhook`.
+    pub kind: &'static str,
+    pub label: &'static str,
+    /// `webhook`, `object_storage`, `warehouse`, `stream`, `queue`, `database` or `analytics`.
+    pub category: &'static str,
+    /// Markdown: what the customer must create, and what arrives.
+    pub guide: &'static str,
+    /// What a new destination gets.
+    pub batch: BatchLimits,
+    pub timeout_default: Duration,
+    /// Longest timeout that a destination may ask for.
+    pub timeout_max: Duration,
+    pub failures: &'static [FailureClass],
+}
+
+/// When a batch is sent: as soon as one of these is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    pub records: usize,
+    pub bytes: usize,
+    pub age: Duration,
+}
+
+impl BatchLimits {
+    /// One record a call.
+    pub const SINGLE: BatchLimits = BatchLimits { records: 1, bytes: usize::MAX, age: Duration::ZERO };
+}
+
+/// One way in which a delivery can end, as the portal explains it.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct FailureClass {
+    pub code: &'static str,
+    pub class: Class,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What the customer can do.
+    pub advice: &'static str,
+}

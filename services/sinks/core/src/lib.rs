@@ -1,0 +1,18 @@
+//! The contract between the engine and a destination type.
+//!
+//! An adapter owns one call to a destination and its meaning, and nothing else: no Kafka, no retry, no pool, no timer.
+//! The engine owns time, batching, concurrency, retry and state, and knows no adapter.
+
+pub mod adapter;
+pub mod erased;
+pub mod fault;
+pub mod info;
+pub mod record;
+pub mod secret;
+
+pub use adapter::{Adapter, Client, Context, Evidence, FieldError, Outcome, Verdict, Verdicts};
+pub use erased::{Destination, ErasedAdapter, ErasedClient};
+pub use fault::{Blame, Class, Fault};
+pub use info::{BatchLimits, FailureClass, Info};
+pub use record::Record;
+pub use secret::Secret;
