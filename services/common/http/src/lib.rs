@@ -1,0 +1,9 @@
+//! What every HTTP edge of Pushrail shares: how an error is answered, and which addresses may be called.
+//!
+//! It owns two small decisions and no transport: a server is its service's, a client its adapter's.
+
+pub mod egress;
+pub mod problem;
+
+pub use egress::{Guard, Network, NetworkError, Refused};
+pub use problem::{FieldProblem, Problem};
