@@ -82,7 +82,9 @@ impl Attempt<'_> {
         text(self.outcome.as_str(), out);
         text(self.class, out);
         wire::put_optional(self.code, out, text);
-        wire::put_optional(self.status_code, out, |v, out| wire::put_long(v.into(), out));
+        wire::put_optional(self.status_code, out, |v, out| {
+            wire::put_long(v.into(), out)
+        });
         wire::put_long(self.started_at_us, out);
         wire::put_long(self.latency_us, out);
         wire::put_optional(self.error, out, text);

@@ -111,12 +111,19 @@ impl RetryPolicy {
                 problems.push((field, format!("must be between 1 and {max}, not {value}")));
             }
         };
-        range("maxAttempts", self.max_attempts.into(), Self::MAX_ATTEMPTS.into());
+        range(
+            "maxAttempts",
+            self.max_attempts.into(),
+            Self::MAX_ATTEMPTS.into(),
+        );
         range("initialDelayMs", self.initial_delay_ms, 3_600_000);
         range("maxDelayMs", self.max_delay_ms, Self::MAX_DELAY_MS);
         range("maxAgeMs", self.max_age_ms, Self::MAX_AGE_MS);
         if self.initial_delay_ms > self.max_delay_ms {
-            problems.push(("initialDelayMs", format!("must not exceed maxDelayMs ({})", self.max_delay_ms)));
+            problems.push((
+                "initialDelayMs",
+                format!("must not exceed maxDelayMs ({})", self.max_delay_ms),
+            ));
         }
         problems
     }

@@ -37,8 +37,12 @@ impl Parts<'_> {
         wire::put_bytes(self.event_type.as_bytes(), out);
         wire::put_long(self.occurred_at_us, out);
         wire::put_bytes(self.customer_external_id.as_bytes(), out);
-        wire::put_optional(self.idempotency_key, out, |v, out| wire::put_bytes(v.as_bytes(), out));
-        wire::put_optional(self.source, out, |v, out| wire::put_bytes(v.as_bytes(), out));
+        wire::put_optional(self.idempotency_key, out, |v, out| {
+            wire::put_bytes(v.as_bytes(), out)
+        });
+        wire::put_optional(self.source, out, |v, out| {
+            wire::put_bytes(v.as_bytes(), out)
+        });
         wire::put_bytes(self.payload, out);
         wire::put_bytes(self.metadata, out);
         wire::put_long(self.received_at_us, out);
@@ -131,7 +135,8 @@ impl Event {
 
     /// The payload as a reference into the event's bytes.
     pub fn payload_bytes(&self) -> Bytes {
-        self.value.slice(self.payload.start as usize..self.payload.end as usize)
+        self.value
+            .slice(self.payload.start as usize..self.payload.end as usize)
     }
 
     /// JSON, as it was published.
@@ -166,5 +171,8 @@ impl Event {
 
 fn span(range: std::ops::Range<usize>) -> Span {
     // A Kafka value has at most 2 GiB.
-    Span { start: range.start as u32, end: range.end as u32 }
+    Span {
+        start: range.start as u32,
+        end: range.end as u32,
+    }
 }

@@ -94,8 +94,11 @@ pub struct HeaderError {
 
 impl Delivery {
     /// Reads a delivery from `(name, value)` pairs in any order. Unknown headers are passed over.
-    pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Self, HeaderError> {
-        let (mut delivery_id, mut event_id, mut customer_id, mut destination_id) = (None, None, None, None);
+    pub fn parse<'a>(
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, HeaderError> {
+        let (mut delivery_id, mut event_id, mut customer_id, mut destination_id) =
+            (None, None, None, None);
         let (mut tenant_id, mut attempt, mut deferrals) = (None, 0, 0);
         let (mut first_attempt_at_ms, mut not_before_ms) = (None, None);
         let (mut origin, mut replay_id, mut traceparent) = (Origin::Live, None, None);
@@ -108,18 +111,25 @@ impl Delivery {
                 TENANT_ID => tenant_id = Some(Box::from(parse_text(TENANT_ID, value)?)),
                 ATTEMPT => attempt = parse_number(ATTEMPT, value)?,
                 DEFERRALS => deferrals = parse_number(DEFERRALS, value)?,
-                FIRST_ATTEMPT_AT => first_attempt_at_ms = Some(parse_number(FIRST_ATTEMPT_AT, value)?),
+                FIRST_ATTEMPT_AT => {
+                    first_attempt_at_ms = Some(parse_number(FIRST_ATTEMPT_AT, value)?)
+                }
                 NOT_BEFORE => not_before_ms = Some(parse_number(NOT_BEFORE, value)?),
                 ORIGIN => {
-                    origin = Origin::parse(parse_text(ORIGIN, value)?)
-                        .ok_or(HeaderError { header: ORIGIN, problem: "not live, replay or test" })?;
+                    origin = Origin::parse(parse_text(ORIGIN, value)?).ok_or(HeaderError {
+                        header: ORIGIN,
+                        problem: "not live, replay or test",
+                    })?;
                 }
                 REPLAY_ID => replay_id = Some(parse_uuid(REPLAY_ID, value)?),
                 TRACEPARENT => traceparent = Some(Box::from(parse_text(TRACEPARENT, value)?)),
                 _ => {}
             }
         }
-        let missing = |header| HeaderError { header, problem: "missing" };
+        let missing = |header| HeaderError {
+            header,
+            problem: "missing",
+        };
         Ok(Delivery {
             delivery_id: delivery_id.ok_or(missing(DELIVERY_ID))?,
             event_id: event_id.ok_or(missing(EVENT_ID))?,
@@ -139,11 +149,20 @@ impl Delivery {
     /// Hands every header to `put` as text. `scratch` is reused between calls and records.
     pub fn write(&self, kind: &str, scratch: &mut String, mut put: impl FnMut(&'static str, &str)) {
         let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
-        put(DELIVERY_ID, self.delivery_id.hyphenated().encode_lower(&mut text));
+        put(
+            DELIVERY_ID,
+            self.delivery_id.hyphenated().encode_lower(&mut text),
+        );
         put(EVENT_ID, self.event_id.hyphenated().encode_lower(&mut text));
         put(TENANT_ID, &self.tenant_id);
-        put(CUSTOMER_ID, self.customer_id.hyphenated().encode_lower(&mut text));
-        put(DESTINATION_ID, self.destination_id.hyphenated().encode_lower(&mut text));
+        put(
+            CUSTOMER_ID,
+            self.customer_id.hyphenated().encode_lower(&mut text),
+        );
+        put(
+            DESTINATION_ID,
+            self.destination_id.hyphenated().encode_lower(&mut text),
+        );
         put(KIND, kind);
         let mut number = |name, value: i64| {
             scratch.clear();
@@ -172,17 +191,29 @@ impl Delivery {
 
 /// Reads a header's value as UTF-8.
 pub fn parse_text<'a>(header: &'static str, value: &'a [u8]) -> Result<&'a str, HeaderError> {
-    std::str::from_utf8(value).map_err(|_| HeaderError { header, problem: "not UTF-8" })
+    std::str::from_utf8(value).map_err(|_| HeaderError {
+        header,
+        problem: "not UTF-8",
+    })
 }
 
 /// Reads a header's value as a UUID in text form.
 pub fn parse_uuid(header: &'static str, value: &[u8]) -> Result<Uuid, HeaderError> {
-    Uuid::try_parse_ascii(value).map_err(|_| HeaderError { header, problem: "not a UUID" })
+    Uuid::try_parse_ascii(value).map_err(|_| HeaderError {
+        header,
+        problem: "not a UUID",
+    })
 }
 
 /// Reads a header's value as a decimal number.
-pub fn parse_number<T: std::str::FromStr>(header: &'static str, value: &[u8]) -> Result<T, HeaderError> {
-    parse_text(header, value)?.parse().map_err(|_| HeaderError { header, problem: "not a number" })
+pub fn parse_number<T: std::str::FromStr>(
+    header: &'static str,
+    value: &[u8],
+) -> Result<T, HeaderError> {
+    parse_text(header, value)?.parse().map_err(|_| HeaderError {
+        header,
+        problem: "not a number",
+    })
 }
 
 #[cfg(test)]
@@ -224,12 +255,29 @@ mod tests {
     #[test]
     fn each_required_header_is_named_when_missing_or_garbled() {
         let pairs = written(&sample());
-        for required in [DELIVERY_ID, EVENT_ID, TENANT_ID, CUSTOMER_ID, DESTINATION_ID] {
-            let without = pairs.iter().filter(|(n, _)| n != required).map(|(n, v)| (n.as_str(), v.as_slice()));
-            assert_eq!(Delivery::parse(without).unwrap_err(), HeaderError { header: required, problem: "missing" });
+        for required in [
+            DELIVERY_ID,
+            EVENT_ID,
+            TENANT_ID,
+            CUSTOMER_ID,
+            DESTINATION_ID,
+        ] {
+            let without = pairs
+                .iter()
+                .filter(|(n, _)| n != required)
+                .map(|(n, v)| (n.as_str(), v.as_slice()));
+            assert_eq!(
+                Delivery::parse(without).unwrap_err(),
+                HeaderError {
+                    header: required,
+                    problem: "missing"
+                }
+            );
         }
         for garbled in [DELIVERY_ID, ATTEMPT, NOT_BEFORE, ORIGIN] {
-            let broken = pairs.iter().map(|(n, v)| (n.as_str(), if n == garbled { b"?".as_slice() } else { v }));
+            let broken = pairs
+                .iter()
+                .map(|(n, v)| (n.as_str(), if n == garbled { b"?".as_slice() } else { v }));
             assert_eq!(Delivery::parse(broken).unwrap_err().header, garbled);
         }
     }

@@ -21,13 +21,27 @@ fn derive(label: &str, parts: &[&[u8]]) -> Uuid {
 
 /// The id of an event that carries an idempotency key.
 pub fn event_id(tenant_id: &str, event_type: &str, idempotency_key: &str) -> Uuid {
-    derive("event", &[tenant_id.as_bytes(), event_type.as_bytes(), idempotency_key.as_bytes()])
+    derive(
+        "event",
+        &[
+            tenant_id.as_bytes(),
+            event_type.as_bytes(),
+            idempotency_key.as_bytes(),
+        ],
+    )
 }
 
 /// The id of a directly published event without a key: a UUIDv7 whose time is the record's and whose random part follows
 /// from its place in the log, so that a restart in the middle of taking it over gives it the same id again.
 pub fn event_id_at(topic: &str, partition: i32, offset: i64, timestamp_ms: i64) -> Uuid {
-    let place = derive("place", &[topic.as_bytes(), &partition.to_be_bytes(), &offset.to_be_bytes()]);
+    let place = derive(
+        "place",
+        &[
+            topic.as_bytes(),
+            &partition.to_be_bytes(),
+            &offset.to_be_bytes(),
+        ],
+    );
     let mut random = [0u8; 10];
     random.copy_from_slice(&place.as_bytes()[..10]);
     uuid::Builder::from_unix_timestamp_millis(timestamp_ms.max(0) as u64, &random).into_uuid()
@@ -40,7 +54,10 @@ pub fn customer_id(tenant_id: &str, external_id: &str) -> Uuid {
 
 /// The id of the delivery of one event to one destination.
 pub fn delivery_id(event_id: Uuid, destination_id: Uuid) -> Uuid {
-    derive("delivery", &[event_id.as_bytes(), destination_id.as_bytes()])
+    derive(
+        "delivery",
+        &[event_id.as_bytes(), destination_id.as_bytes()],
+    )
 }
 
 /// The partition key of `events`: all events of one customer share a partition.
@@ -56,7 +73,9 @@ pub fn event_key(tenant_id: &str, customer_external_id: &str) -> Vec<u8> {
 pub fn is_tenant_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 63
-        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !id.starts_with('-')
         && !id.ends_with('-')
 }
@@ -68,16 +87,29 @@ mod tests {
     #[test]
     fn ids_are_pinned_for_ever() {
         let event = event_id("acme", "order.completed", "k-1");
-        assert_eq!(event.to_string(), event_id("acme", "order.completed", "k-1").to_string());
-        assert_ne!(event, event_id("acme", "order.complete", "dk-1"), "parts must not run into each other");
+        assert_eq!(
+            event.to_string(),
+            event_id("acme", "order.completed", "k-1").to_string()
+        );
+        assert_ne!(
+            event,
+            event_id("acme", "order.complete", "dk-1"),
+            "parts must not run into each other"
+        );
         assert_eq!(event.get_version_num(), 5);
     }
 
     #[test]
     fn a_place_in_the_log_has_one_id() {
         let id = event_id_at("events.direct.acme", 3, 17, 1_700_000_000_000);
-        assert_eq!(id, event_id_at("events.direct.acme", 3, 17, 1_700_000_000_000));
-        assert_ne!(id, event_id_at("events.direct.acme", 3, 18, 1_700_000_000_000));
+        assert_eq!(
+            id,
+            event_id_at("events.direct.acme", 3, 17, 1_700_000_000_000)
+        );
+        assert_ne!(
+            id,
+            event_id_at("events.direct.acme", 3, 18, 1_700_000_000_000)
+        );
         assert_eq!(id.get_version_num(), 7);
     }
 

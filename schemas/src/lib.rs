@@ -5,6 +5,7 @@
 //! schema and property-tested against `apache-avro`; everything else uses the library.
 
 pub mod attempt;
+pub mod avro;
 pub mod config;
 pub mod event;
 pub mod filter;

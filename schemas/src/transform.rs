@@ -9,8 +9,14 @@ pub enum Transform {
     /// Keeps these paths and drops the rest of what they are in.
     Keep(Vec<Box<str>>),
     Drop(Vec<Box<str>>),
-    Rename { from: Box<str>, to: Box<str> },
-    Set { path: Box<str>, value: serde_json::Value },
+    Rename {
+        from: Box<str>,
+        to: Box<str>,
+    },
+    Set {
+        path: Box<str>,
+        value: serde_json::Value,
+    },
     /// Replaces all but the last `keep_last` characters of a string by `*`.
     Mask {
         path: Box<str>,

@@ -53,11 +53,21 @@ pub(crate) fn put_bytes(value: &[u8], out: &mut Vec<u8>) {
 }
 
 pub(crate) fn put_uuid(value: Uuid, out: &mut Vec<u8>) {
-    put_bytes(value.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]).as_bytes(), out);
+    put_bytes(
+        value
+            .hyphenated()
+            .encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH])
+            .as_bytes(),
+        out,
+    );
 }
 
 /// A union of null and something else, in this order.
-pub(crate) fn put_optional<T>(value: Option<T>, out: &mut Vec<u8>, put: impl FnOnce(T, &mut Vec<u8>)) {
+pub(crate) fn put_optional<T>(
+    value: Option<T>,
+    out: &mut Vec<u8>,
+    put: impl FnOnce(T, &mut Vec<u8>),
+) {
     match value {
         None => put_long(0, out),
         Some(value) => {
@@ -81,11 +91,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn long(&mut self) -> Result<i64, DecodeError> {
         let (start, mut zigzag, mut shift) = (self.at, 0u64, 0);
         loop {
-            let byte = *self.value.get(self.at).ok_or(DecodeError::Truncated(self.value.len()))?;
+            let byte = *self
+                .value
+                .get(self.at)
+                .ok_or(DecodeError::Truncated(self.value.len()))?;
             self.at += 1;
             // The tenth byte carries bit 63 and nothing more.
             if shift == 63 && byte > 1 {
-                return Err(DecodeError::Field { at: start, problem: "a number of more than 64 bits" });
+                return Err(DecodeError::Field {
+                    at: start,
+                    problem: "a number of more than 64 bits",
+                });
             }
             zigzag |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
@@ -97,9 +113,14 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn bytes(&mut self) -> Result<Range<usize>, DecodeError> {
         let start = self.at;
-        let len = usize::try_from(self.long()?)
-            .map_err(|_| DecodeError::Field { at: start, problem: "of negative length" })?;
-        let end = self.at.checked_add(len).filter(|end| *end <= self.value.len());
+        let len = usize::try_from(self.long()?).map_err(|_| DecodeError::Field {
+            at: start,
+            problem: "of negative length",
+        })?;
+        let end = self
+            .at
+            .checked_add(len)
+            .filter(|end| *end <= self.value.len());
         let end = end.ok_or(DecodeError::Truncated(self.value.len()))?;
         Ok(std::mem::replace(&mut self.at, end)..end)
     }
@@ -109,15 +130,20 @@ impl<'a> Reader<'a> {
         let range = self.bytes()?;
         match std::str::from_utf8(&self.value[range.clone()]) {
             Ok(_) => Ok(range),
-            Err(_) => Err(DecodeError::Field { at: start, problem: "not UTF-8" }),
+            Err(_) => Err(DecodeError::Field {
+                at: start,
+                problem: "not UTF-8",
+            }),
         }
     }
 
     pub(crate) fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         let start = self.at;
         let range = self.bytes()?;
-        Uuid::try_parse_ascii(&self.value[range])
-            .map_err(|_| DecodeError::Field { at: start, problem: "not a UUID" })
+        Uuid::try_parse_ascii(&self.value[range]).map_err(|_| DecodeError::Field {
+            at: start,
+            problem: "not a UUID",
+        })
     }
 
     pub(crate) fn optional<T>(
@@ -128,7 +154,10 @@ impl<'a> Reader<'a> {
         match self.long()? {
             0 => Ok(None),
             1 => read(self).map(Some),
-            _ => Err(DecodeError::Field { at: start, problem: "a branch that the union does not have" }),
+            _ => Err(DecodeError::Field {
+                at: start,
+                problem: "a branch that the union does not have",
+            }),
         }
     }
 
