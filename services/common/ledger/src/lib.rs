@@ -44,7 +44,13 @@ impl Ledger {
     /// nothing, which only repeats work.
     pub fn new(committed: i64, metadata: &str) -> Self {
         let Metadata { marks, runs } = Metadata::parse(committed, metadata);
-        Ledger { base: committed, settled: VecDeque::new(), pending: 0, inherited: runs.into(), marks }
+        Ledger {
+            base: committed,
+            settled: VecDeque::new(),
+            pending: 0,
+            inherited: runs.into(),
+            marks,
+        }
     }
 
     /// Takes note of a record that was read. Offsets rise; those that Kafka skipped count as settled.
@@ -53,11 +59,24 @@ impl Ledger {
         if offset < next {
             return Receipt::Seen;
         }
-        self.settled.resize(self.settled.len() + (offset - next) as usize, true);
-        while self.inherited.front().is_some_and(|(_, end)| *end <= offset) {
+        if self.settled.is_empty() {
+            self.base = offset;
+        } else {
+            self.settled
+                .resize(self.settled.len() + (offset - next) as usize, true);
+        }
+        while self
+            .inherited
+            .front()
+            .is_some_and(|(_, end)| *end <= offset)
+        {
             self.inherited.pop_front();
         }
-        if self.inherited.front().is_some_and(|(start, _)| *start <= offset) {
+        if self
+            .inherited
+            .front()
+            .is_some_and(|(start, _)| *start <= offset)
+        {
             self.settled.push_back(true);
             self.advance();
             return Receipt::Seen;
@@ -70,7 +89,10 @@ impl Ledger {
 
     /// Marks a received record as finished. Settling twice, or what was never received, changes nothing.
     pub fn settle(&mut self, offset: i64) {
-        let Some(entry) = usize::try_from(offset - self.base).ok().and_then(|i| self.settled.get_mut(i)) else {
+        let Some(entry) = usize::try_from(offset - self.base)
+            .ok()
+            .and_then(|i| self.settled.get_mut(i))
+        else {
             return;
         };
         if !std::mem::replace(entry, true) {
@@ -85,8 +107,15 @@ impl Ledger {
             self.base += 1;
         }
         // What an earlier owner finished right above needs no reading before it may be committed.
-        while self.settled.is_empty() && self.inherited.front().is_some_and(|(start, _)| *start <= self.base) {
-            self.base = self.base.max(self.inherited.pop_front().map_or(self.base, |(_, end)| end));
+        while self.settled.is_empty()
+            && self
+                .inherited
+                .front()
+                .is_some_and(|(start, _)| *start <= self.base)
+        {
+            self.base = self
+                .base
+                .max(self.inherited.pop_front().map_or(self.base, |(_, end)| end));
         }
     }
 
@@ -112,7 +141,10 @@ impl Ledger {
 
     /// Whether `offset` was received and is not settled.
     pub fn is_pending(&self, offset: i64) -> bool {
-        usize::try_from(offset - self.base).ok().and_then(|i| self.settled.get(i)) == Some(&false)
+        usize::try_from(offset - self.base)
+            .ok()
+            .and_then(|i| self.settled.get(i))
+            == Some(&false)
     }
 
     /// What the last owner left behind about crashes.
@@ -127,7 +159,11 @@ impl Ledger {
 
     /// The metadata of a commit, at most `len_max` bytes long.
     pub fn metadata(&self, len_max: usize) -> String {
-        Metadata { marks: self.marks, runs: self.runs() }.write(self.base, len_max)
+        Metadata {
+            marks: self.marks,
+            runs: self.runs(),
+        }
+        .write(self.base, len_max)
     }
 
     /// Settled runs above the prefix, with what is inherited and not yet read again.

@@ -51,7 +51,10 @@ impl Metadata {
             at = end;
             settled = !settled;
         }
-        Some(Metadata { marks: Marks { boots, suspect }, runs })
+        Some(Metadata {
+            marks: Marks { boots, suspect },
+            runs,
+        })
     }
 
     /// Writes it for a commit of `base`, dropping the highest runs when it would exceed `len_max` bytes.

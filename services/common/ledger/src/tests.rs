@@ -30,7 +30,9 @@ fn the_next_owner_repeats_only_what_was_under_way() {
         ledger.settle(offset);
     }
     let mut next = Ledger::new(ledger.committable(), &ledger.metadata(LEN_MAX));
-    let repeated: Vec<i64> = (0..6).filter(|o| next.receive(*o) == Receipt::New).collect();
+    let repeated: Vec<i64> = (0..6)
+        .filter(|o| next.receive(*o) == Receipt::New)
+        .collect();
     assert_eq!(repeated, [0, 3, 5]);
 }
 
@@ -55,14 +57,30 @@ fn metadata_that_is_too_long_loses_its_tail_and_nothing_else() {
     let text = ledger.metadata(100);
     assert!(text.len() <= 100);
     let mut next = Ledger::new(0, &text);
-    let repeated: Vec<i64> = (0..2000).filter(|o| next.receive(*o) == Receipt::New).collect();
-    assert!((0..2000).step_by(2).all(|o| repeated.contains(&o)), "nothing unsettled is passed over");
+    let repeated: Vec<i64> = (0..2000)
+        .filter(|o| next.receive(*o) == Receipt::New)
+        .collect();
+    assert!(
+        (0..2000).step_by(2).all(|o| repeated.contains(&o)),
+        "nothing unsettled is passed over"
+    );
     assert!(repeated.len() < 2000, "what fits is used");
 }
 
 #[test]
 fn foreign_or_broken_metadata_reads_as_nothing() {
-    for text in ["", "x", "1", "1;;", "1;a;;1.1", "2;0;;1.1", "1;0;;1.-1", "1;0;;0.1", "1;0;;zzzzzzzzzzzzzzzzz.1", "é"] {
+    for text in [
+        "",
+        "x",
+        "1",
+        "1;;",
+        "1;a;;1.1",
+        "2;0;;1.1",
+        "1;0;;1.-1",
+        "1;0;;0.1",
+        "1;0;;zzzzzzzzzzzzzzzzz.1",
+        "é",
+    ] {
         let mut ledger = Ledger::new(3, text);
         assert_eq!(ledger.receive(3), Receipt::New, "{text}");
         assert_eq!(ledger.receive(4), Receipt::New, "{text}");
@@ -72,8 +90,17 @@ fn foreign_or_broken_metadata_reads_as_nothing() {
 #[test]
 fn marks_travel_with_the_commit() {
     let mut ledger = Ledger::new(7, "");
-    ledger.set_marks(Marks { boots: 3, suspect: Some(9) });
-    assert_eq!(Ledger::new(7, &ledger.metadata(LEN_MAX)).marks(), Marks { boots: 3, suspect: Some(9) });
+    ledger.set_marks(Marks {
+        boots: 3,
+        suspect: Some(9),
+    });
+    assert_eq!(
+        Ledger::new(7, &ledger.metadata(LEN_MAX)).marks(),
+        Marks {
+            boots: 3,
+            suspect: Some(9)
+        }
+    );
 }
 
 proptest! {

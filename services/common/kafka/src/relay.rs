@@ -1,0 +1,139 @@
+//! The loop of every service that only moves records: read one, write the copies it calls for, and settle it when all of
+//! them are acknowledged.
+//!
+//! The router, the retry mover and direct publishing are [`Handler`]s on it. What the loop owns: assignment, back-pressure,
+//! holding a partition back, the ledger, commits, and handing over without repeating. A handler is synchronous and never
+//! waits; what it can't do now it holds, and the same record is offered again.
+
+mod held;
+mod outbox;
+mod run;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rdkafka::message::{BorrowedHeaders, Headers as _};
+use tokio::time::Instant;
+
+pub use outbox::Outbox;
+pub use run::run;
+
+use crate::TopicPartition;
+
+/// What a service does with each record.
+pub trait Handler {
+    /// A partition is ours. Its records come once [`Handler::ready`] says so.
+    fn assigned(&mut self, _partition: &TopicPartition, _next_offset: Option<i64>) {}
+
+    /// Whether records of the partition may come. Asked again and again until it is so.
+    fn ready(&mut self, _partition: &TopicPartition) -> bool {
+        true
+    }
+
+    /// Handles a record: writes its copies to `out`, or holds it. What was written before [`Flow::Hold`] is returned is
+    /// dropped.
+    fn handle(&mut self, record: &Incoming<'_>, out: &mut Outbox) -> Flow;
+
+    /// A partition is no longer ours; everything that was read of it is settled or forgotten.
+    fn revoked(&mut self, _partition: &TopicPartition) {}
+
+    /// Called some ten times a second, for what happens without a record.
+    fn tick(&mut self) {}
+}
+
+/// What a handler made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Settled once its copies, none or more, are acknowledged.
+    Done,
+    /// Offer it again at this time; until then the partition stands still.
+    Hold(Instant),
+}
+
+/// A record as it was read.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    /// Unix milliseconds, as the producer or the broker set it.
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    native_headers: Option<&'a BorrowedHeaders>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Headers in their order. One whose value is null has an empty value here.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.native_headers
+            .into_iter()
+            .flat_map(|h| h.iter())
+            .map(|h| (h.key, h.value.unwrap_or_default()))
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// How a relay works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub group: String,
+    pub client_id: String,
+    /// Topics to read; a name that starts with `^` is a pattern.
+    pub topics: Vec<String>,
+    pub commit_interval: Duration,
+    /// Longest commit metadata, in bytes; no more than the brokers' `offset.metadata.max.bytes`.
+    pub metadata_len_max: usize,
+    /// Copies that may await their acknowledgement before reading stops.
+    pub outstanding_max: usize,
+    /// How long a revoked partition, or a shutdown, may wait for acknowledgements.
+    pub drain_timeout: Duration,
+}
+
+impl Settings {
+    pub fn new(
+        group: impl Into<String>,
+        client_id: impl Into<String>,
+        topics: Vec<String>,
+    ) -> Self {
+        Settings {
+            group: group.into(),
+            client_id: client_id.into(),
+            topics,
+            commit_interval: Duration::from_millis(500),
+            metadata_len_max: crate::METADATA_LEN_MAX_DEFAULT,
+            outstanding_max: 20_000,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a relay counts; shared by its workers, read by whoever exports metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub records: AtomicU64,
+    pub copies: AtomicU64,
+    pub holds: AtomicU64,
+    /// Copies that Kafka refused; each makes its partition start again at its commit.
+    pub refused: AtomicU64,
+    pub partitions: AtomicI64,
+    /// Records between the commits and the ends of the assigned partitions.
+    pub lag: AtomicI64,
+}
+
+impl Counters {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}

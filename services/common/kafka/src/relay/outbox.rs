@@ -1,0 +1,86 @@
+//! Copies that a handler wants written.
+
+use std::ops::Range;
+
+use rdkafka::message::OwnedHeaders;
+
+/// Collects the copies of one record. Keys and values are kept in one buffer that is reused from record to record.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub(super) copies: Vec<Copy>,
+    pub(super) bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Copy {
+    /// A range of `bytes`, so that a topic's name costs no allocation.
+    pub(super) topic: Range<usize>,
+    pub(super) partition: Option<i32>,
+    pub(super) key: Range<usize>,
+    pub(super) value: Option<Range<usize>>,
+    /// Taken when it is sent.
+    pub(super) headers: Option<OwnedHeaders>,
+    pub(super) timestamp_ms: Option<i64>,
+}
+
+impl Outbox {
+    /// Writes a record; its key chooses the partition.
+    pub fn send(&mut self, topic: &str, key: &[u8], value: Option<&[u8]>, headers: OwnedHeaders) {
+        self.push(topic, None, key, value, headers, None);
+    }
+
+    /// Writes a record to a partition of its own choice, with a timestamp in Unix milliseconds.
+    pub fn send_to(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: OwnedHeaders,
+        timestamp_ms: Option<i64>,
+    ) {
+        self.push(topic, Some(partition), key, value, headers, timestamp_ms);
+    }
+
+    fn push(
+        &mut self,
+        topic: &str,
+        partition: Option<i32>,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: OwnedHeaders,
+        timestamp_ms: Option<i64>,
+    ) {
+        let topic = self.keep(topic.as_bytes());
+        let key = self.keep(key);
+        let value = value.map(|v| self.keep(v));
+        self.copies.push(Copy {
+            topic,
+            partition,
+            key,
+            value,
+            headers: Some(headers),
+            timestamp_ms,
+        });
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    /// How many copies have been written for this record so far.
+    pub fn len(&self) -> usize {
+        self.copies.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.copies.clear();
+        self.bytes.clear();
+    }
+}
