@@ -8,6 +8,7 @@ mod connection;
 mod consumer;
 mod producer;
 pub mod relay;
+mod wake;
 pub mod worker;
 
 pub use connection::Connection;

@@ -10,6 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
+use crate::wake::Wake;
+
 /// A record to write.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
@@ -43,6 +45,8 @@ pub enum SendError {
 
 /// See the module.
 pub struct Producer {
+    // Before the client, which has to outlive it.
+    wake: Option<Wake>,
     inner: BaseProducer<Context>,
     outstanding: usize,
 }
@@ -81,9 +85,19 @@ impl ProducerContext for Context {
 impl Producer {
     pub fn new(config: &ClientConfig) -> Result<Self, KafkaError> {
         Ok(Producer {
+            wake: None,
             inner: config.create_with_context(Context::default())?,
             outstanding: 0,
         })
+    }
+
+    /// Has `wake` called, on another thread, when there may be something to poll. Edge-triggered: poll until nothing
+    /// comes, then wait.
+    pub fn on_ready(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+        // One at a time: the earlier one would disable the later one when it goes.
+        self.wake = None;
+        // SAFETY: `wake` is dropped before `inner`, by the order of the fields.
+        self.wake = Some(unsafe { Wake::new(self.inner.client().native_ptr(), Box::new(wake)) });
     }
 
     /// Queues a record; its fate comes back from [`Producer::poll`] under `token`.
