@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::filter::Filter;
-use crate::transform::Transform;
+use crate::identity;
+use crate::problem::Problem;
+use crate::transform::{self, Transform};
 
 /// Key prefixes on the `config` topic.
 pub const TENANT_PREFIX: &str = "tenant/";
@@ -68,6 +70,89 @@ pub struct Destination {
     /// Longest time one attempt may take, in milliseconds; `None` takes the adapter's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u32>,
+}
+
+impl Destination {
+    /// Event type patterns of one destination.
+    pub const EVENT_TYPES_MAX: usize = 100;
+
+    /// Longest timeout that any adapter may allow.
+    pub const TIMEOUT_MAX_MS: u32 = 300_000;
+
+    /// What is wrong with it, apart from `config` and `secrets`, which are the adapter's to judge; empty when nothing is.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut report = |field: &str, message: String| problems.push(Problem::new(field, message));
+        if !identity::is_tenant_id(&self.tenant_id) {
+            report(
+                "/tenantId",
+                "must be a-z, 0-9 and inner -, at most 63 characters".into(),
+            );
+        }
+        if self.customer_external_id.is_empty() {
+            report("/customerExternalId", "must not be empty".into());
+        } else if self.customer_id
+            != identity::customer_id(&self.tenant_id, &self.customer_external_id)
+        {
+            report(
+                "/customerId",
+                "does not follow from tenantId and customerExternalId".into(),
+            );
+        }
+        if self.name.is_empty() || self.name.len() > 200 {
+            report("/name", "must have 1 to 200 bytes".into());
+        }
+        if self.event_types.is_empty() || self.event_types.len() > Self::EVENT_TYPES_MAX {
+            report(
+                "/eventTypes",
+                format!("must list 1 to {} patterns", Self::EVENT_TYPES_MAX),
+            );
+        }
+        for (index, pattern) in self
+            .event_types
+            .iter()
+            .enumerate()
+            .take(Self::EVENT_TYPES_MAX)
+        {
+            if let Some(problem) = pattern_problem(pattern) {
+                report(&format!("/eventTypes/{index}"), problem);
+            }
+        }
+        for (field, problem) in self.retry.problems() {
+            report(&format!("/retry/{field}"), problem);
+        }
+        if let Some(limit) = &self.rate_limit {
+            for (field, problem) in limit.problems() {
+                report(&format!("/rateLimit/{field}"), problem);
+            }
+        }
+        if self
+            .timeout_ms
+            .is_some_and(|ms| ms == 0 || ms > Self::TIMEOUT_MAX_MS)
+        {
+            report(
+                "/timeoutMs",
+                format!("must be between 1 and {}", Self::TIMEOUT_MAX_MS),
+            );
+        }
+        if let Some(filter) = &self.filter {
+            problems.extend(filter.problems("/filter"));
+        }
+        problems.extend(transform::problems(&self.transform, "/transform"));
+        problems
+    }
+}
+
+/// What is wrong with an event type pattern: an exact name, `prefix.*`, or `*`.
+fn pattern_problem(pattern: &str) -> Option<String> {
+    let name = match pattern {
+        "*" => return None,
+        _ => pattern.strip_suffix(".*").unwrap_or(pattern),
+    };
+    let problem = identity::event_type_problem(name)?;
+    Some(format!(
+        "{problem} (patterns are exact names, `order.*` or `*`)"
+    ))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -152,6 +237,35 @@ pub struct RateLimit {
     pub burst: Option<u32>,
 }
 
+impl RateLimit {
+    pub const PER_SECOND_MIN: f64 = 0.01;
+    pub const PER_SECOND_MAX: f64 = 100_000.0;
+    pub const BURST_MAX: u32 = 1_000_000;
+
+    /// What is wrong with it, as `(field, problem)` pairs; empty when nothing is.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let (min, max) = (Self::PER_SECOND_MIN, Self::PER_SECOND_MAX);
+        // Written so that NaN is refused.
+        if !(min..=max).contains(&self.per_second) {
+            problems.push((
+                "perSecond",
+                format!("must be between {min} and {max}, not {}", self.per_second),
+            ));
+        }
+        if self
+            .burst
+            .is_some_and(|burst| burst == 0 || burst > Self::BURST_MAX)
+        {
+            problems.push((
+                "burst",
+                format!("must be between 1 and {}", Self::BURST_MAX),
+            ));
+        }
+        problems
+    }
+}
+
 /// What of a payload the audit record keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -171,3 +285,7 @@ pub struct Sealed {
     /// Nonce and ciphertext with its tag, base64.
     pub ciphertext: Box<str>,
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

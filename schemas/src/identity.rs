@@ -80,6 +80,29 @@ pub fn is_tenant_id(id: &str) -> bool {
         && !id.ends_with('-')
 }
 
+/// Longest event type, in bytes.
+pub const EVENT_TYPE_LEN_MAX: usize = 255;
+
+/// What is wrong with an event type; `None` when it is well formed: names of letters, digits, `_` and `-`, joined by dots.
+pub fn event_type_problem(event_type: &str) -> Option<&'static str> {
+    if event_type.is_empty() {
+        return Some("must not be empty");
+    }
+    if event_type.len() > EVENT_TYPE_LEN_MAX {
+        return Some("must have at most 255 bytes");
+    }
+    let well_formed = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    if event_type.split('.').all(well_formed) {
+        return None;
+    }
+    Some("must be names of letters, digits, _ and - joined by dots, such as order.completed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,12 @@ pub mod event;
 pub mod filter;
 pub mod headers;
 pub mod identity;
+pub mod path;
+pub mod problem;
 pub mod registry;
 pub mod transform;
 pub mod wire;
 
 pub use attempt::Attempt;
 pub use event::Event;
+pub use problem::Problem;
