@@ -1,0 +1,41 @@
+//! What a ciphertext belongs to.
+
+use uuid::Uuid;
+
+/// The row and version that a ciphertext is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aad<'a> {
+    pub tenant_id: &'a str,
+    pub customer_id: Uuid,
+    pub destination_id: Uuid,
+    pub version: u64,
+}
+
+impl<'a> Aad<'a> {
+    /// Of a destination as it is on the `config` topic.
+    pub fn of(destination: &'a pushrail_schemas::config::Destination) -> Self {
+        Aad {
+            tenant_id: &destination.tenant_id,
+            customer_id: destination.customer_id,
+            destination_id: destination.destination_id,
+            version: destination.version,
+        }
+    }
+
+    /// Each part after its length, so that no two rows share their bytes. Never changes: it would close every secret.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let parts: [&[u8]; 5] = [
+            b"pushrail.secrets.v1",
+            self.tenant_id.as_bytes(),
+            self.customer_id.as_bytes(),
+            self.destination_id.as_bytes(),
+            &self.version.to_be_bytes(),
+        ];
+        let mut bytes = Vec::with_capacity(128);
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
