@@ -1,0 +1,69 @@
+//! Figures of the directory, computed when they are asked for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, Weak};
+
+use pushrail_obs::metrics::prometheus_client::collector;
+use pushrail_obs::metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use pushrail_obs::metrics::prometheus_client::metrics::counter::ConstCounter;
+use pushrail_obs::metrics::prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::Shared;
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) records: AtomicU64,
+    pub(crate) malformed: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Collector(pub(crate) Weak<Shared>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Directory")
+    }
+}
+
+impl collector::Collector for Collector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(shared) = self.0.upgrade() else {
+            return Ok(());
+        };
+        let table = shared.table.read().unwrap_or_else(PoisonError::into_inner);
+        let (destinations, rewound) = (table.destinations() as i64, table.rewound);
+        drop(table);
+        let gauge = ConstGauge::new(destinations);
+        let name = "pushrail_directory_destinations";
+        gauge.encode(encoder.encode_descriptor(
+            name,
+            "Destinations known to this process.",
+            None,
+            gauge.metric_type(),
+        )?)?;
+        let counters = [
+            (
+                "records",
+                "Configuration records read.",
+                shared.counters.records.load(Ordering::Relaxed),
+            ),
+            (
+                "malformed",
+                "Configuration records that could not be read.",
+                shared.counters.malformed.load(Ordering::Relaxed),
+            ),
+            ("rewound", "Destinations whose version went down.", rewound),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            let name = format!("pushrail_directory_{name}");
+            counter.encode(encoder.encode_descriptor(
+                &name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
+        Ok(())
+    }
+}
