@@ -1,0 +1,21 @@
+//! Starts and stops the servers that Pushrail stands on, for `pushrail dev` and for tests: the real Apache Kafka and a
+//! Confluent-compatible schema registry, on loopback, each durable in a folder.
+//!
+//! Nothing here is a twin of anything in production: the services get an address and cannot tell the difference. This crate
+//! downloads nothing by itself (`infra/servers/fetch` does) and knows no topic and no schema.
+
+mod artifacts;
+mod error;
+mod java;
+pub mod kafka;
+mod lock;
+pub mod ports;
+mod process;
+pub mod registry;
+
+pub use artifacts::Artifacts;
+pub use error::Error;
+pub use java::Java;
+pub use kafka::Kafka;
+pub use lock::FolderLock;
+pub use registry::Registry;
