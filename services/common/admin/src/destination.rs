@@ -1,0 +1,158 @@
+//! From a draft to a destination: judged by its adapter and by the contract, its secrets sealed.
+
+use pushrail_schemas::config::{Destination, Sealed};
+use pushrail_schemas::identity;
+use pushrail_sink_core::{Context, ErasedAdapter, FieldError};
+use pushrail_vault::{Aad, KeyRing};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::secret::signing_secret;
+use crate::{CryptoError, Draft, Error, field_error};
+
+/// The secret that is made for whoever brings none.
+const SIGNING_SECRET: &str = "signingSecret";
+
+/// A destination that may be written.
+pub struct Built {
+    pub destination: Destination,
+    /// The signing secret, where it was made here: shown once.
+    pub signing_secret: Option<Zeroizing<String>>,
+}
+
+/// Judges a draft completely and makes version 1 of a destination from it. An adapter that requires a `signingSecret`
+/// gets one when the draft has none.
+pub fn destination(
+    draft: Draft,
+    adapter: &dyn ErasedAdapter,
+    context: &Context,
+    ring: &KeyRing,
+    destination_id: Uuid,
+) -> Result<Built, Error> {
+    let mut secrets = match draft.secrets {
+        Value::Object(secrets) => secrets,
+        _ => Map::new(),
+    };
+    let mut made = None;
+    if wants_signing_secret(adapter) && !secrets.contains_key(SIGNING_SECRET) {
+        let secret = signing_secret()?;
+        secrets.insert(SIGNING_SECRET.to_owned(), Value::String(secret.to_string()));
+        made = Some(secret);
+    }
+    let config = match draft.config {
+        Value::Null => raw(&Value::Object(Map::new())),
+        config => raw(&config),
+    };
+    let secrets = SecretsText::of(secrets);
+    let mut errors = check(adapter, context, &config, &secrets);
+    let name = draft
+        .name
+        .unwrap_or_else(|| format!("{} for {}", draft.kind, draft.customer_external_id).into());
+    let mut destination = Destination {
+        destination_id,
+        customer_id: identity::customer_id(&draft.tenant_id, &draft.customer_external_id),
+        tenant_id: draft.tenant_id,
+        customer_external_id: draft.customer_external_id,
+        kind: draft.kind,
+        name,
+        state: draft.state,
+        version: 1,
+        config,
+        secrets: None,
+        event_types: draft.event_types,
+        filter: draft.filter,
+        transform: draft.transform,
+        retry: draft.retry,
+        rate_limit: draft.rate_limit,
+        payload_mode: draft.payload_mode,
+        timeout_ms: draft.timeout_ms,
+    };
+    errors.extend(destination.problems().iter().map(field_error));
+    errors.extend(timeout_error(&destination, adapter));
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
+    }
+    destination.secrets = seal(ring, &destination, &secrets)?;
+    Ok(Built {
+        destination,
+        signing_secret: made,
+    })
+}
+
+/// Whether the adapter's secrets have a required `signingSecret`.
+fn wants_signing_secret(adapter: &dyn ErasedAdapter) -> bool {
+    let (_, secrets) = adapter.schemas();
+    let required = secrets.get("required").and_then(Value::as_array);
+    required.is_some_and(|names| names.iter().any(|name| name == SIGNING_SECRET))
+}
+
+/// Secrets as JSON text, wiped when dropped.
+struct SecretsText {
+    text: Zeroizing<String>,
+    is_empty: bool,
+}
+
+impl SecretsText {
+    fn of(secrets: Map<String, Value>) -> Self {
+        let is_empty = secrets.is_empty();
+        let mut value = Value::Object(secrets);
+        let text = Zeroizing::new(value.to_string());
+        wipe(&mut value);
+        SecretsText { text, is_empty }
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
+fn check(
+    adapter: &dyn ErasedAdapter,
+    context: &Context,
+    config: &RawValue,
+    secrets: &SecretsText,
+) -> Vec<FieldError> {
+    let Ok(secrets) = serde_json::from_str::<&RawValue>(&secrets.text) else {
+        return vec![FieldError::new("secrets", "must be a JSON object")];
+    };
+    let given = pushrail_sink_core::Destination { config, secrets };
+    adapter.check(given, context).err().unwrap_or_default()
+}
+
+fn timeout_error(destination: &Destination, adapter: &dyn ErasedAdapter) -> Option<FieldError> {
+    let max_ms = adapter.info().timeout_max.as_millis();
+    let asked_ms = destination.timeout_ms?;
+    let message = format!(
+        "must be at most {max_ms} for {}, not {asked_ms}",
+        destination.kind
+    );
+    (u128::from(asked_ms) > max_ms).then(|| FieldError::new("timeoutMs", message))
+}
+
+fn seal(
+    ring: &KeyRing,
+    destination: &Destination,
+    secrets: &SecretsText,
+) -> Result<Option<Sealed>, CryptoError> {
+    if secrets.is_empty {
+        return Ok(None);
+    }
+    let sealed = ring.seal(&Aad::of(destination), secrets.text.as_bytes());
+    sealed.map(Some).map_err(|_| CryptoError)
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    // A `Value` is always valid JSON.
+    serde_json::value::to_raw_value(value).expect("a value is JSON")
+}
+
+#[cfg(test)]
+#[path = "destination_tests.rs"]
+mod tests;
