@@ -1,0 +1,77 @@
+//! A token bucket: attempts per second to one destination, with a burst.
+
+use std::time::Duration;
+
+use pushrail_schemas::config::RateLimit;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Bucket {
+    pub(super) fn new(limit: RateLimit, now: Instant) -> Self {
+        let burst = limit.burst.map_or(limit.per_second, f64::from).max(1.0);
+        // A bucket starts with one token and not with a burst: lanes come and go, and a burst each time would be no limit.
+        Bucket {
+            per_second: limit.per_second.max(0.001),
+            burst,
+            tokens: 1.0,
+            filled_at: now,
+        }
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
+    /// When the next attempt may start, if not now.
+    pub(super) fn shut_until(&mut self, now: Instant) -> Option<Instant> {
+        self.fill(now);
+        (self.tokens < 1.0)
+            .then(|| now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+    }
+
+    pub(super) fn take(&mut self, now: Instant) {
+        self.fill(now);
+        self.tokens -= 1.0;
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let gained = now.duration_since(self.filled_at).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + gained).min(self.burst);
+        self.filled_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_the_rate_and_one_burst_ever_pass() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(
+            RateLimit {
+                per_second: 10.0,
+                burst: Some(5),
+            },
+            start,
+        );
+        let (mut now, mut passed) = (start, 0);
+        while now < start + Duration::from_secs(10) {
+            match bucket.shut_until(now) {
+                None => {
+                    bucket.take(now);
+                    passed += 1;
+                }
+                Some(until) => now = until.max(now + Duration::from_nanos(1)),
+            }
+        }
+        assert!((99..=105).contains(&passed), "{passed}");
+    }
+}

@@ -1,0 +1,163 @@
+//! What happens to a record when it arrives: it waits in its lane, or is put off, or is set aside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushrail_schemas::config::{Destination, PayloadMode, State};
+use pushrail_sink_core::Fault;
+
+use super::item::{Conclusion, Effect, Item, Next, Now};
+use super::lane::{Full, Lane};
+use super::{Core, plan};
+
+/// Times that a record waits for a destination nobody knows: its configuration may be on its way. Some 20 s in all.
+const UNKNOWN_DEFERRALS_MAX: u32 = 5;
+
+impl Core {
+    /// Takes a record that [`Core::admit`] let in. `destination` is what the configuration says of it now.
+    pub fn receive(&mut self, now: Now, item: Item, destination: Option<&Arc<Destination>>) {
+        self.place(now, item, destination);
+    }
+
+    pub(super) fn place(
+        &mut self,
+        now: Now,
+        mut item: Item,
+        destination: Option<&Arc<Destination>>,
+    ) {
+        let Some(destination) = destination else {
+            return self.unknown(now, item);
+        };
+        match destination.state {
+            State::Active => {}
+            State::Paused => return self.defer(now, item, Duration::ZERO),
+            State::Disabled => {
+                let fault = Fault::destination(
+                    "disabled",
+                    "The destination was disabled before this could be delivered.",
+                );
+                return self.set_aside(item, "disabled", fault, destination.payload_mode);
+            }
+        }
+        let delivery = &item.record.delivery;
+        if let Some(wait_ms) = delivery
+            .not_before_ms
+            .map(|at| at - now.wall_ms)
+            .filter(|wait| *wait > EARLY_MS_MAX)
+        {
+            return self.defer(now, item, Duration::from_millis(wait_ms as u64));
+        }
+        let age_ms = delivery
+            .first_attempt_at_ms
+            .map_or(0, |first| now.wall_ms.saturating_sub(first));
+        if age_ms > destination.retry.max_age_ms as i64 {
+            let fault = Fault::destination(
+                "expired",
+                "It could not be delivered within the destination's maximum age.",
+            );
+            return self.set_aside(item, "transient", fault, destination.payload_mode);
+        }
+        let share = self.share();
+        let at = self.lane(destination, now.instant);
+        let Some(lane) = self.lanes[at].as_mut() else {
+            return;
+        };
+        match lane.admits(now.instant, &self.limits, share) {
+            Ok(()) => {
+                self.queued += 1;
+                self.queued_cost += item.cost();
+                lane.push(item);
+                self.ring_up(at);
+            }
+            Err(Full::Suspended) => {
+                let fault = Fault::destination(
+                    "suspended",
+                    "The destination is suspended until its configuration is mended.",
+                );
+                self.set_aside(item, "suspended", fault, destination.payload_mode);
+            }
+            Err(full) => {
+                item.record
+                    .delivery
+                    .first_attempt_at_ms
+                    .get_or_insert(now.wall_ms);
+                let at_least = match full {
+                    Full::Shut { until } => until.saturating_duration_since(now.instant),
+                    Full::Crowded | Full::Suspended => Duration::ZERO,
+                };
+                self.defer(now, item, at_least);
+            }
+        }
+    }
+
+    /// How many records one lane may hold. While there is room a lane may take an eighth of what is free, so that many
+    /// can swell at once; it may always have its equal part of the whole, so that an even backlog over few destinations
+    /// stops the reading and is not put off.
+    fn share(&self) -> usize {
+        let max = self.limits.queued_records_max;
+        let equal = max / 5 * 4 / self.by_destination.len().max(1);
+        (max.saturating_sub(self.queued) / 8).max(equal)
+    }
+
+    fn unknown(&mut self, now: Now, item: Item) {
+        if item.record.delivery.deferrals < UNKNOWN_DEFERRALS_MAX {
+            return self.defer(now, item, Duration::ZERO);
+        }
+        let fault = Fault::destination("removed", "The destination no longer exists.");
+        self.set_aside(item, "removed", fault, PayloadMode::Off);
+    }
+
+    pub(super) fn defer(&mut self, now: Now, item: Item, at_least: Duration) {
+        let next = plan::deferral(item.record.delivery.deferrals, at_least, now, &mut self.rng);
+        self.conclude(item, next, None, PayloadMode::Full);
+    }
+
+    /// To the dead letters without an attempt.
+    fn set_aside(
+        &mut self,
+        item: Item,
+        reason: &'static str,
+        fault: Fault,
+        payload_mode: PayloadMode,
+    ) {
+        self.conclude(item, Next::Dead { reason }, Some(fault), payload_mode);
+    }
+
+    fn conclude(
+        &mut self,
+        item: Item,
+        next: Next,
+        fault: Option<Fault>,
+        payload_mode: PayloadMode,
+    ) {
+        let conclusion = Conclusion {
+            item,
+            next,
+            attempt: None,
+            fault,
+            payload_mode,
+        };
+        self.effects
+            .push_back(Effect::Conclude(Box::new(conclusion)));
+    }
+
+    /// Puts off everything that waits in a lane.
+    pub(super) fn spill(&mut self, now: Now, at: usize, at_least: Duration) {
+        let Some(lane) = self.lanes[at].as_mut() else {
+            return;
+        };
+        let waiting: Vec<Item> = std::iter::from_fn(|| Lane::pop(lane)).collect();
+        for mut item in waiting {
+            self.queued -= 1;
+            self.queued_cost -= item.cost();
+            item.record
+                .delivery
+                .first_attempt_at_ms
+                .get_or_insert(now.wall_ms);
+            self.defer(now, item, at_least);
+        }
+    }
+}
+
+/// A record that comes this much before its time is taken all the same: the retry tiers are that exact.
+const EARLY_MS_MAX: i64 = 600;

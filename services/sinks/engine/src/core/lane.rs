@@ -1,0 +1,262 @@
+//! One destination's queue and attempts.
+//!
+//! A lane keeps trouble in: its queue is bounded by how long a record would wait in it, its attempts by a cap that starts
+//! at one and grows with success, and what does not fit is put off through a retry tier instead of waiting here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushrail_schemas::config::Destination;
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Gate};
+use super::bucket::Bucket;
+use super::item::Item;
+use crate::settings::Limits;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) destination: Arc<Destination>,
+    pub(super) queue: VecDeque<Item>,
+    /// Sum of the queue's costs.
+    pub(super) queued_cost: usize,
+    pub(super) flights: Vec<Flown>,
+    /// Attempts that may be under way; a fraction is on its way to the next whole one.
+    cap: f64,
+    /// Usual time of an attempt: an average that forgets.
+    latency: Option<Duration>,
+    /// Whether this version of the destination ever answered.
+    proven: bool,
+    last_answer: Instant,
+    pub(super) breaker: Breaker,
+    /// The attempt on which a half-open breaker waits.
+    pub(super) probe: Option<u64>,
+    /// The destination asked to be left alone until then.
+    hold_until: Option<Instant>,
+    bucket: Option<Bucket>,
+    pub(super) client: Client,
+    pub(super) in_ring: bool,
+    /// Bytes that this lane may still send in its turn.
+    pub(super) deficit: usize,
+    pub(super) idle_since: Instant,
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(super) struct Flown {
+    pub(super) number: u64,
+    pub(super) started: Instant,
+    pub(super) started_at_us: i64,
+    pub(super) items: Vec<Item>,
+    pub(super) overdue: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    Absent,
+    Connecting,
+    Ready,
+}
+
+/// Why a lane can't start an attempt now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// Nothing to send, or as many under way as it may have: its own next event wakes it.
+    Waiting,
+    /// It has work, and no client yet.
+    NoClient,
+    /// Not before this time.
+    Until(Instant),
+}
+
+/// Why a record may not wait in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The destination takes nothing before this time.
+    Shut {
+        until: Instant,
+    },
+    Suspended,
+    /// It answers, too slowly for what comes; or does not answer yet.
+    Crowded,
+}
+
+const CAP_UNPROVEN: f64 = 1.0;
+const CAP_PROVEN: f64 = 4.0;
+
+impl Lane {
+    pub(super) fn new(destination: Arc<Destination>, now: Instant) -> Self {
+        let bucket = destination.rate_limit.map(|limit| Bucket::new(limit, now));
+        Lane {
+            destination,
+            queue: VecDeque::new(),
+            queued_cost: 0,
+            flights: Vec::new(),
+            cap: CAP_UNPROVEN,
+            latency: None,
+            proven: false,
+            last_answer: now,
+            breaker: Breaker::new(now),
+            probe: None,
+            hold_until: None,
+            bucket,
+            client: Client::Absent,
+            in_ring: false,
+            deficit: 0,
+            idle_since: now,
+        }
+    }
+
+    /// Takes on a changed destination. A new version is a stranger again: it starts small and with a closed breaker.
+    pub(super) fn update(&mut self, destination: Arc<Destination>, now: Instant) {
+        if destination.rate_limit != self.destination.rate_limit {
+            self.bucket = destination.rate_limit.map(|limit| Bucket::new(limit, now));
+        }
+        if destination.version != self.destination.version
+            || destination.state != self.destination.state
+        {
+            self.client = Client::Absent;
+            self.cap = CAP_UNPROVEN;
+            self.proven = false;
+            self.breaker = Breaker::new(now);
+            self.probe = None;
+            self.hold_until = None;
+        }
+        self.destination = destination;
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        self.queued_cost += item.cost();
+        self.queue.push_back(item);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.queued_cost -= item.cost();
+        Some(item)
+    }
+
+    /// Removes queued items for which `gone` holds.
+    pub(super) fn remove(&mut self, gone: impl Fn(&Item) -> bool) -> usize {
+        let before = self.queue.len();
+        self.queue.retain(|item| !gone(item));
+        self.queued_cost = self.queue.iter().map(Item::cost).sum();
+        before - self.queue.len()
+    }
+
+    /// Whether a record that comes now may wait here; `share` is what the worker's memory allows it.
+    pub(super) fn admits(&self, now: Instant, limits: &Limits, share: usize) -> Result<(), Full> {
+        match self.breaker.gate(now) {
+            Gate::Shut { until } => return Err(Full::Shut { until }),
+            Gate::Suspended => return Err(Full::Suspended),
+            // The first is the probe; one behind it would only have to be put off when it fails.
+            Gate::Probe if !self.queue.is_empty() => return Err(Full::Shut { until: now }),
+            Gate::Probe | Gate::Open => {}
+        }
+        if let Some(until) = self.hold_until.filter(|until| *until > now) {
+            return Err(Full::Shut { until });
+        }
+        if self.is_stalled(now, limits)
+            || self.queue.len() >= share.min(self.worth_queueing(limits))
+        {
+            return Err(Full::Crowded);
+        }
+        Ok(())
+    }
+
+    /// How many records can wait and still be sent within [`Limits::lane_wait_max`].
+    fn worth_queueing(&self, limits: &Limits) -> usize {
+        let Some(latency) = self.latency.filter(|_| self.proven) else {
+            return limits.unproven_queue_max;
+        };
+        let by_latency = self.cap / latency.as_secs_f64().max(1e-6);
+        let per_second = self
+            .bucket
+            .as_ref()
+            .map_or(by_latency, |b| b.per_second().min(by_latency));
+        ((per_second * limits.lane_wait_max.as_secs_f64()) as usize).max(limits.unproven_queue_max)
+    }
+
+    /// Nothing has come back for too long while something is overdue: what waits would wait for nothing.
+    pub(super) fn is_stalled(&self, now: Instant, limits: &Limits) -> bool {
+        self.flights.iter().any(|f| f.overdue)
+            && now.duration_since(self.last_answer) >= self.overdue_after(limits)
+    }
+
+    pub(super) fn overdue_after(&self, limits: &Limits) -> Duration {
+        self.latency
+            .map_or(limits.overdue_after, |l| (l * 3).max(limits.overdue_after))
+    }
+
+    /// Whether an attempt may start now.
+    pub(super) fn blocked(&mut self, now: Instant) -> Option<Blocked> {
+        if self.queue.is_empty() || self.flights.len() >= self.cap as usize {
+            return Some(Blocked::Waiting);
+        }
+        match self.breaker.gate(now) {
+            Gate::Open | Gate::Probe => {}
+            Gate::Shut { until } => return Some(Blocked::Until(until)),
+            Gate::Suspended => return Some(Blocked::Waiting),
+        }
+        if let Some(until) = self.hold_until {
+            if until > now {
+                return Some(Blocked::Until(until));
+            }
+            self.hold_until = None;
+        }
+        if self.client != Client::Ready {
+            return Some(Blocked::NoClient);
+        }
+        if let Some(until) = self.bucket.as_mut().and_then(|b| b.shut_until(now)) {
+            return Some(Blocked::Until(until));
+        }
+        None
+    }
+
+    /// Takes note of an attempt that starts.
+    pub(super) fn started(&mut self, flown: Flown, now: Instant) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(now);
+        }
+        if self.breaker.gate(now) == Gate::Probe {
+            self.breaker.probing();
+            self.probe = Some(flown.number);
+        }
+        self.flights.push(flown);
+    }
+
+    pub(super) fn take_flight(&mut self, number: u64) -> Option<Flown> {
+        let at = self.flights.iter().position(|f| f.number == number)?;
+        Some(self.flights.swap_remove(at))
+    }
+
+    /// The destination answered, with whatever: it is there, and takes more.
+    pub(super) fn answered(&mut self, now: Instant, latency: Duration, limits: &Limits) {
+        self.last_answer = now;
+        self.latency = Some(self.latency.map_or(latency, |l| (l * 7 + latency) / 8));
+        if !self.proven {
+            self.proven = true;
+            self.cap = CAP_PROVEN;
+        }
+        self.cap = (self.cap + 1.0).min(limits.lane_in_flight_max as f64);
+        self.probe = None;
+        self.breaker.succeeded(now);
+    }
+
+    /// The destination failed.
+    pub(super) fn failed(&mut self, now: Instant, asked: Option<Duration>, spread: f64) {
+        self.cap = (self.cap / 2.0).max(CAP_UNPROVEN);
+        self.probe = None;
+        self.breaker.failed(now, spread);
+        if let Some(asked) = asked {
+            /// Longest time that one answer can shut a destination for.
+            const HOLD_MAX: Duration = Duration::from_secs(300);
+            self.hold_until = Some(now + asked.min(HOLD_MAX));
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.flights.is_empty() && self.client != Client::Connecting
+    }
+}

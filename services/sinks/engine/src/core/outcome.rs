@@ -1,0 +1,216 @@
+//! What follows when an attempt ends, or a client could not be made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushrail_schemas::config::Destination;
+use pushrail_sink_core::{Blame, Evidence, Fault, Outcome, Verdict};
+
+use super::item::{Conclusion, Effect, Flight, Item, Made, Next, Now};
+use super::lane::{Client, Flown};
+use super::plan::{self, Standing};
+use super::{BreakerState, Core};
+
+impl Core {
+    /// A client was made for this version of the destination, or could not be.
+    pub fn connected(&mut self, now: Now, at: usize, version: u64, result: Result<(), Fault>) {
+        let Some(lane) = self.lanes.get_mut(at).and_then(Option::as_mut) else {
+            return;
+        };
+        if lane.client != Client::Connecting || lane.destination.version != version {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                lane.client = Client::Ready;
+                self.ring_up(at);
+            }
+            Err(fault) => {
+                lane.client = Client::Absent;
+                // The first record tells its owner why; the others wait for a better time.
+                let Some(item) = lane.pop() else { return };
+                self.queued -= 1;
+                self.queued_cost -= item.cost();
+                let flown = Flown {
+                    number: 0,
+                    started: now.instant,
+                    started_at_us: now.wall_ms * 1_000,
+                    items: vec![item],
+                    overdue: false,
+                };
+                let verdict = match fault.blame {
+                    Blame::Destination => Verdict::Suspend { fault },
+                    Blame::Record | Blame::Us => Verdict::Retry { fault, after: None },
+                };
+                self.judge(
+                    now,
+                    at,
+                    flown,
+                    Outcome {
+                        verdicts: [verdict].into(),
+                        evidence: Evidence::default(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// An attempt has ended.
+    pub fn finished(&mut self, now: Now, flight: Flight, outcome: Outcome) {
+        let Some(lane) = self.lanes.get_mut(flight.lane).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(flown) = lane.take_flight(flight.number) else {
+            return;
+        };
+        if flown.overdue {
+            self.overdue -= 1;
+        } else {
+            self.active -= 1;
+        }
+        self.judge(now, flight.lane, flown, outcome);
+        self.ring_up(flight.lane);
+    }
+
+    fn judge(&mut self, now: Now, at: usize, flown: Flown, outcome: Outcome) {
+        let Some(lane) = self.lanes[at].as_mut() else {
+            return;
+        };
+        let latency = now.instant.duration_since(flown.started);
+        let was_closed = lane.breaker.is_closed();
+        match Mood::of(&outcome) {
+            Mood::Answered => lane.answered(now.instant, latency, &self.limits),
+            Mood::Failed { after } => {
+                lane.failed(now.instant, after, rand::Rng::random(&mut self.rng))
+            }
+            Mood::Suspended => {
+                lane.probe = None;
+                lane.breaker.suspend(now.instant);
+            }
+            Mood::Nothing => {
+                if lane.probe.take_if(|probe| *probe == flown.number).is_some() {
+                    lane.breaker.probe_lost(now.instant);
+                }
+            }
+        }
+        let destination = Arc::clone(&lane.destination);
+        let shut = match lane.breaker.state() {
+            BreakerState::Open { until } | BreakerState::Suspended { until } => Some(until),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        };
+        let made = Made {
+            evidence: Arc::new(outcome.evidence),
+            started_at_us: flown.started_at_us,
+            latency,
+        };
+        let missing = flown.items.len().saturating_sub(outcome.verdicts.len());
+        let verdicts = outcome
+            .verdicts
+            .into_iter()
+            .chain(std::iter::repeat_n(unjudged(), missing));
+        for (item, verdict) in flown.items.into_iter().zip(verdicts) {
+            self.conclude_attempt(now, item, verdict, made.clone(), &destination);
+        }
+        if let Some(until) = shut {
+            // What waits behind a breaker that has just opened would wait for nothing.
+            let at_least = if was_closed {
+                until.saturating_duration_since(now.instant)
+            } else {
+                Duration::ZERO
+            };
+            self.spill(now, at, at_least);
+        }
+    }
+
+    fn conclude_attempt(
+        &mut self,
+        now: Now,
+        mut item: Item,
+        verdict: Verdict,
+        made: Made,
+        to: &Destination,
+    ) {
+        let first_attempt_at_ms = *item
+            .record
+            .delivery
+            .first_attempt_at_ms
+            .get_or_insert(made.started_at_us / 1_000);
+        let standing = Standing {
+            attempt: item.record.attempt,
+            first_attempt_at_ms,
+        };
+        let (next, fault) = match verdict {
+            Verdict::Delivered => (Next::Delivered, None),
+            Verdict::Retry { fault, after } => (
+                plan::after_failure(&to.retry, standing, after, now, &mut self.rng),
+                Some(fault),
+            ),
+            Verdict::Reject { fault } => (
+                Next::Dead {
+                    reason: "permanent",
+                },
+                Some(fault),
+            ),
+            Verdict::Suspend { fault } => (
+                Next::Dead {
+                    reason: "suspended",
+                },
+                Some(fault),
+            ),
+        };
+        let conclusion = Conclusion {
+            item,
+            next,
+            attempt: Some(made),
+            fault,
+            payload_mode: to.payload_mode,
+        };
+        self.effects
+            .push_back(Effect::Conclude(Box::new(conclusion)));
+    }
+}
+
+/// A record that the adapter forgot to judge: a defect of ours, and the record is owed.
+fn unjudged() -> Verdict {
+    Verdict::Retry {
+        fault: Fault::us("no_verdict", "The adapter gave no verdict for this record."),
+        after: None,
+    }
+}
+
+/// What an attempt says of its destination.
+enum Mood {
+    /// It is there: it took something, or refused a record.
+    Answered,
+    Failed {
+        after: Option<Duration>,
+    },
+    Suspended,
+    /// Nothing: the trouble was ours.
+    Nothing,
+}
+
+impl Mood {
+    fn of(outcome: &Outcome) -> Mood {
+        let mut mood = Mood::Nothing;
+        for verdict in &outcome.verdicts {
+            match verdict {
+                Verdict::Suspend { .. } => return Mood::Suspended,
+                Verdict::Delivered | Verdict::Reject { .. } => mood = Mood::Answered,
+                Verdict::Retry { fault, after } if fault.blame == Blame::Destination => {
+                    match mood {
+                        Mood::Nothing => mood = Mood::Failed { after: *after },
+                        Mood::Failed { after: known } => {
+                            mood = Mood::Failed {
+                                after: known.max(*after),
+                            }
+                        }
+                        Mood::Answered | Mood::Suspended => {}
+                    }
+                }
+                Verdict::Retry { .. } => {}
+            }
+        }
+        mood
+    }
+}

@@ -1,0 +1,87 @@
+//! From a conclusion to its audit record.
+
+use pushrail_schemas::attempt::{Attempt, Outcome};
+use pushrail_schemas::config::PayloadMode;
+use rand::Rng;
+use uuid::Uuid;
+
+use crate::core::{Conclusion, Next};
+
+/// Longest payload that an audit record carries: with response and ids it stays below Kafka's usual 1 MiB a record.
+const PAYLOAD_LEN_MAX: usize = 768 * 1024;
+
+/// What the audit says of a conclusion; a deferral is no attempt and not in it.
+pub(super) fn outcome(conclusion: &Conclusion) -> Option<Outcome> {
+    match conclusion.next {
+        Next::Delivered => Some(Outcome::Delivered),
+        Next::Retry { .. } => Some(Outcome::Retrying),
+        Next::Dead {
+            reason: "suspended",
+        } => Some(Outcome::Suspended),
+        Next::Dead { .. } => Some(Outcome::Dead),
+        Next::Defer { .. } => None,
+    }
+}
+
+/// Appends the record to `out`.
+pub(super) fn write(
+    conclusion: &Conclusion,
+    outcome: Outcome,
+    kind: &str,
+    now_us: i64,
+    schema_id: u32,
+    rng: &mut impl Rng,
+    out: &mut Vec<u8>,
+) {
+    let (record, delivery) = (&conclusion.item.record, &conclusion.item.record.delivery);
+    let made = conclusion.attempt.as_ref();
+    let evidence = made.map(|m| &m.evidence);
+    let payload = record.event.payload();
+    let shown = conclusion.payload_mode == PayloadMode::Full && payload.len() <= PAYLOAD_LEN_MAX;
+    Attempt {
+        attempt_id: uuid::Builder::from_random_bytes(rng.random()).into_uuid(),
+        tenant_id: &delivery.tenant_id,
+        customer_id: delivery.customer_id,
+        event_id: delivery.event_id,
+        event_type: record.event.event_type(),
+        delivery_id: Some(delivery.delivery_id),
+        destination_id: Some(delivery.destination_id),
+        kind: Some(kind),
+        attempt: if made.is_some() { record.attempt } else { 0 },
+        outcome,
+        class: class(conclusion),
+        code: conclusion.fault.as_ref().map(|f| &*f.code),
+        status_code: evidence.and_then(|e| e.status_code),
+        started_at_us: made.map_or(now_us, |m| m.started_at_us),
+        latency_us: made.map_or(0, |m| {
+            i64::try_from(m.latency.as_micros()).unwrap_or(i64::MAX)
+        }),
+        error: conclusion.fault.as_ref().map(|f| &*f.detail),
+        response_headers: evidence.and_then(|e| e.headers.as_deref()),
+        response_excerpt: evidence.map(|e| &*e.excerpt).filter(|e| !e.is_empty()),
+        payload: shown.then_some(payload),
+        payload_form: if shown { "json" } else { "omitted" },
+        next_attempt_at_us: match conclusion.next {
+            Next::Retry { not_before_ms } => Some(not_before_ms * 1_000),
+            _ => None,
+        },
+        first_attempt_at_us: delivery.first_attempt_at_ms.map(|ms| ms * 1_000),
+        origin: delivery.origin.as_str(),
+        replay_id: delivery.replay_id,
+        traceparent: delivery.traceparent.as_deref(),
+    }
+    .encode(schema_id, out);
+}
+
+fn class(conclusion: &Conclusion) -> &'static str {
+    match conclusion.next {
+        Next::Delivered => "delivered",
+        Next::Retry { .. } | Next::Defer { .. } => "transient",
+        Next::Dead { reason } => reason,
+    }
+}
+
+/// The key of an audit record: what concerns one destination shares a partition.
+pub(super) fn key(destination_id: Uuid, text: &mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &[u8] {
+    destination_id.hyphenated().encode_lower(text).as_bytes()
+}

@@ -1,0 +1,97 @@
+//! Finding a record that kills the process.
+//!
+//! Every owner of a partition counts its start in the commit metadata, and takes the count back once work goes well. An
+//! owner that finds several starts without success handles the partition with care: it names each record as suspect in a
+//! commit before it handles it, for as long as it takes to get past what could have been under way. The next owner that
+//! still finds a suspect there knows which record it was, and sets it aside.
+
+use std::time::Duration;
+
+use pushrail_ledger::{Ledger, Marks};
+use tokio::time::Instant;
+
+/// Starts without success after which a partition is handled with care.
+const BOOTS_MAX: u32 = 3;
+/// How long work must go well for earlier starts to be forgiven.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// Records handled with care after which the partition is trusted again.
+const CAREFUL_RECORDS: u32 = 500;
+/// How long a suspect is handled alone. What it has not killed by then it kills no more, and a destination that hangs must
+/// not hold up the others.
+const ALONE_MAX: Duration = Duration::from_secs(1);
+
+pub(super) struct Watch {
+    careful: bool,
+    /// The record that was being handled when the last owner died.
+    convicted: Option<i64>,
+    handled: u32,
+    /// The record that is being handled alone, and until when.
+    alone: Option<(i64, Instant)>,
+    forgiven_at: Instant,
+}
+
+impl Watch {
+    pub(super) fn start(ledger: &mut Ledger, now: Instant) -> Self {
+        let Marks { boots, suspect } = ledger.marks();
+        let careful = boots >= BOOTS_MAX;
+        ledger.set_marks(Marks {
+            boots: boots.saturating_add(1),
+            suspect: None,
+        });
+        Watch {
+            careful,
+            convicted: suspect.filter(|_| boots > BOOTS_MAX),
+            handled: 0,
+            alone: None,
+            forgiven_at: now + FORGIVEN_AFTER,
+        }
+    }
+
+    pub(super) fn is_careful(&self) -> bool {
+        self.careful
+    }
+
+    /// Whether this is the record that killed the last owner. With that found, the partition is trusted again.
+    pub(super) fn convicts(&mut self, ledger: &mut Ledger, offset: i64) -> bool {
+        if self.convicted != Some(offset) {
+            return false;
+        }
+        self.trust(ledger);
+        true
+    }
+
+    /// Names a record as suspect.
+    pub(super) fn suspect(&mut self, ledger: &mut Ledger, offset: i64, now: Instant) {
+        self.handled += 1;
+        self.alone = Some((offset, now + ALONE_MAX));
+        if self.handled > CAREFUL_RECORDS {
+            self.trust(ledger);
+        } else {
+            ledger.set_marks(Marks {
+                suspect: Some(offset),
+                ..ledger.marks()
+            });
+        }
+    }
+
+    /// Whether a suspect is still being handled, so that no other record may come.
+    pub(super) fn is_alone(&self, ledger: &Ledger, now: Instant) -> bool {
+        self.careful
+            && self
+                .alone
+                .is_some_and(|(offset, until)| now < until && ledger.is_pending(offset))
+    }
+
+    /// Work goes on: after a while, what earlier owners went through no longer counts.
+    pub(super) fn progress(&mut self, ledger: &mut Ledger, now: Instant) {
+        if !self.careful && now >= self.forgiven_at && ledger.marks() != Marks::default() {
+            ledger.set_marks(Marks::default());
+        }
+    }
+
+    fn trust(&mut self, ledger: &mut Ledger) {
+        self.careful = false;
+        self.convicted = None;
+        ledger.set_marks(Marks::default());
+    }
+}
