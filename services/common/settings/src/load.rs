@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, Parser};
 
-use crate::values::read_secret;
+use crate::values::{self, read_secret};
 
 /// Why settings could not be read. The message names the place and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,47 @@ impl Surroundings {
                 })
                 .collect(),
         }
+    }
+}
+
+impl Surroundings {
+    /// Takes `--env FILE` off the command line and adds the variables in that file, as a shell would `source` it. What
+    /// is set in the environment already wins.
+    pub fn with_env_file(mut self) -> Result<Self, Error> {
+        let is_flag = |arg: &OsString| {
+            arg == "--env" || arg.to_str().is_some_and(|a| a.starts_with("--env="))
+        };
+        while let Some(index) = self.args.iter().position(is_flag) {
+            let flag = self.args.remove(index);
+            let inline = flag.to_str().and_then(|flag| flag.strip_prefix("--env="));
+            let path = match inline {
+                Some(path) => PathBuf::from(path),
+                None if index < self.args.len() => PathBuf::from(self.args.remove(index)),
+                None => {
+                    let problem = "needs the path of a file such as .pushrail/dev.env".to_owned();
+                    return Err(Error::Variable {
+                        variable: "--env".to_owned(),
+                        problem,
+                    });
+                }
+            };
+            let text = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            for (number, line) in text.lines().enumerate() {
+                let problem = || format!("line {}: must be NAME=VALUE", number + 1);
+                if let Some((name, value)) =
+                    values::assignment(line).map_err(|()| Error::Syntax {
+                        path: path.clone(),
+                        problem: problem(),
+                    })?
+                {
+                    self.env.entry(name).or_insert(value);
+                }
+            }
+        }
+        Ok(self)
     }
 }
 

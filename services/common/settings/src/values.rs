@@ -52,6 +52,29 @@ pub(crate) fn read_secret(path: &std::path::Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// One line of a file of variables, in the part of the shell's syntax that we write: `NAME=value`, `export`, single or
+/// double quotes, comments. `None` for a line that says nothing.
+pub(crate) fn assignment(line: &str) -> Result<Option<(String, String)>, ()> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let (name, value) = line.split_once('=').ok_or(())?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err(());
+    }
+    let quoted = ['\'', '"'].into_iter().find_map(|quote| {
+        let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+        Some(inner.replace("'\\''", "'"))
+    });
+    Ok(Some((
+        name.to_owned(),
+        quoted.unwrap_or_else(|| value.to_owned()),
+    )))
+}
+
 /// One or several librdkafka properties: `name=value`, or `name=value,name=value` as the environment writes them.
 ///
 /// A comma begins the next property only before a dotted name and `=`, so that values may contain commas

@@ -289,3 +289,29 @@ fn the_printed_account_has_a_line_a_setting() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_file_of_variables_fills_what_the_environment_leaves_open() {
+    let mut given = Given::new("ingest --env");
+    let path = given.dir.path().join("dev.env");
+    let text = "# written by dev\nexport PUSHRAIL_LISTEN='1.1.1.1:9'\nPUSHRAIL_KAFKA=env:1\n\n";
+    std::fs::write(&path, text).unwrap();
+    assert!(
+        given.surroundings.clone().with_env_file().is_err(),
+        "no path"
+    );
+    given.surroundings.args.push(path.clone().into());
+    let given = given.env("PUSHRAIL_KAFKA", "set:1");
+    let surroundings = given.surroundings.clone().with_env_file().unwrap();
+    let given = Given {
+        surroundings,
+        ..given
+    };
+    let (ingest, _) = given.ingest();
+    assert_eq!(ingest.listen.port(), 9);
+    assert_eq!(ingest.kafka.bootstrap, "set:1");
+    std::fs::write(&path, "PUSHRAIL_LISTEN\n").unwrap();
+    let bad = Given::new(&format!("ingest --env={}", path.display()));
+    let error = bad.surroundings.with_env_file().unwrap_err().to_string();
+    assert!(error.contains("line 1"), "{error}");
+}
