@@ -18,6 +18,11 @@ pub use topics::{TIERS, Tier};
 
 use pushrail_schemas::registry::{Registry, RegistryError};
 
+/// The tier for a record that must wait `delay_ms`; see [`Tier::for_delay`].
+pub fn tier_for(delay_ms: u64) -> &'static Tier {
+    Tier::for_delay(delay_ms)
+}
+
 /// Why a topology could not be compared or applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

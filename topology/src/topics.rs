@@ -99,6 +99,12 @@ impl Tier {
         TIERS.iter().rev().find(|tier| tier.delay_ms <= left_ms)
     }
 
+    /// The tier for a record that must wait `delay_ms`: the largest that fits, so that it is never late by more than the
+    /// smallest tier, which takes whatever is shorter.
+    pub fn for_delay(delay_ms: u64) -> &'static Tier {
+        Tier::within(delay_ms).unwrap_or(&TIERS[0])
+    }
+
     /// The tier that `topic` belongs to.
     pub fn of_topic(topic: &str) -> Option<&'static Tier> {
         TIERS.iter().find(|tier| tier.topic == topic)
@@ -137,6 +143,8 @@ mod tests {
         assert_eq!(Tier::within(1_000).unwrap().name, "1s");
         assert_eq!(Tier::within(119_999).unwrap().name, "30s");
         assert_eq!(Tier::within(u64::MAX).unwrap().name, "6h");
+        assert_eq!(Tier::for_delay(0).name, "1s");
+        assert_eq!(Tier::for_delay(29_999).name, "5s");
         assert_eq!(Tier::of_topic("retry.2m").unwrap().delay_ms, 120_000);
         assert_eq!(Tier::of_topic("retry.3m"), None);
     }

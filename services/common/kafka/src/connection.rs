@@ -29,6 +29,8 @@ impl Connection {
                 .set("enable.idempotence", "true")
                 // The same partitions as the Java clients choose, so that vendors and tools can find a key.
                 .set("partitioner", "murmur2_random")
+                // What topics.toml allows a record to have; librdkafka alone would refuse more than 1,000,000 bytes.
+                .set("message.max.bytes", "2097152")
                 .set("linger.ms", "2")
                 .set("batch.num.messages", "10000")
                 .set("queue.buffering.max.messages", "100000")
