@@ -14,4 +14,4 @@ mod worker;
 
 pub use metrics::Metrics;
 pub use settings::{Limits, Settings};
-pub use worker::{Destinations, run};
+pub use worker::{Changes, Destinations, run};

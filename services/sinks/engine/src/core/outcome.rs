@@ -42,15 +42,16 @@ impl Core {
                     Blame::Destination => Verdict::Suspend { fault },
                     Blame::Record | Blame::Us => Verdict::Retry { fault, after: None },
                 };
-                self.judge(
-                    now,
-                    at,
-                    flown,
-                    Outcome {
-                        verdicts: [verdict].into(),
-                        evidence: Evidence::default(),
-                    },
-                );
+                let outcome = Outcome {
+                    verdicts: [verdict].into(),
+                    evidence: Evidence::default(),
+                };
+                self.judge(now, at, flown, outcome);
+                let spread = rand::Rng::random(&mut self.rng);
+                if let Some(lane) = self.lanes[at].as_mut().filter(|l| l.breaker.is_closed()) {
+                    lane.failed(now.instant, Some(CONNECT_PAUSE), spread);
+                }
+                self.spill(now, at, CONNECT_PAUSE);
             }
         }
     }
@@ -169,6 +170,9 @@ impl Core {
             .push_back(Effect::Conclude(Box::new(conclusion)));
     }
 }
+
+/// How long a destination is left alone after no client could be made for it.
+const CONNECT_PAUSE: Duration = Duration::from_secs(5);
 
 /// A record that the adapter forgot to judge: a defect of ours, and the record is owed.
 fn unjudged() -> Verdict {

@@ -21,7 +21,6 @@ use pushrail_schemas::{Event, wire};
 use pushrail_sink_core::erased::BoxFuture;
 use pushrail_sink_core::{ErasedClient, Fault, Info, Record};
 use pushrail_topology::topics;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,14 +40,17 @@ const TICK: Duration = Duration::from_millis(100);
 pub trait Destinations: Send + Sync + 'static {
     /// The destination as it is configured now.
     fn get(&self, id: Uuid) -> Option<Arc<Destination>>;
-    /// Ids of destinations that change from now on.
-    fn changes(&self) -> mpsc::UnboundedReceiver<Uuid>;
+    /// Each call of what it gives takes the id of one destination that has changed since; `None` when there is none.
+    fn changes(&self) -> Changes;
     /// Makes a client for this version, on the thread that will use it.
     fn connect(
         &self,
         destination: &Destination,
     ) -> BoxFuture<'static, Result<Arc<dyn ErasedClient>, Fault>>;
 }
+
+/// See [`Destinations::changes`].
+pub type Changes = Box<dyn FnMut() -> Option<Uuid> + Send>;
 
 /// Runs the workers of one kind until `shutdown`; returns when all have drained, committed and left the group.
 pub async fn run(
@@ -90,7 +92,7 @@ struct Worker<'a> {
     attempts: Attempts,
     partitions: Partitions,
     destinations: Arc<dyn Destinations>,
-    changes: mpsc::UnboundedReceiver<Uuid>,
+    changes: Changes,
     metrics: Metrics,
     shown: Shown,
     done: Vec<Done>,
@@ -207,7 +209,7 @@ impl<'a> Worker<'a> {
     }
 
     fn apply_changes(&mut self, now: Now) {
-        while let Ok(id) = self.changes.try_recv() {
+        while let Some(id) = (self.changes)() {
             let destination = self.destinations.get(id);
             self.core.changed(now, id, destination);
         }
