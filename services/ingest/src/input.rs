@@ -50,7 +50,7 @@ pub fn read<'a>(
         return Ok(Err(rules.rejection()));
     }
     let mut sent: [Option<Value<'a>>; Name::COUNT] = Default::default();
-    scanner.members(|scanner, key| {
+    scanner.members::<SyntaxError>(|scanner, key| {
         let value = scanner.value()?;
         let Some(decoded) = key.decode() else {
             rules.refuse(

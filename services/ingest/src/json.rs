@@ -151,10 +151,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Walks over an array that starts here, handing each element's turn to `each`, which must pass it.
-    pub fn elements(
+    pub fn elements<E: From<SyntaxError>>(
         &mut self,
-        mut each: impl FnMut(&mut Self) -> Result<(), SyntaxError>,
-    ) -> Result<(), SyntaxError> {
+        mut each: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.expect(b'[', "expected an array")?;
         if self.peek() == Some(b']') {
             self.at += 1;
@@ -168,16 +168,16 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(self.error("expected `,` or `]`")),
+                _ => return Err(self.error("expected `,` or `]`").into()),
             }
         }
     }
 
     /// Walks over an object that starts here, handing each key to `each`, which must pass the value.
-    pub fn members(
+    pub fn members<E: From<SyntaxError>>(
         &mut self,
-        mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), SyntaxError>,
-    ) -> Result<(), SyntaxError> {
+        mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.expect(b'{', "expected an object")?;
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -192,7 +192,7 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(self.error("expected `,` or `}`")),
+                _ => return Err(self.error("expected `,` or `}`").into()),
             }
         }
     }

@@ -4,13 +4,12 @@
 use std::borrow::Cow;
 
 use pushrail_http::FieldProblem;
+use pushrail_schemas::identity;
 
 use super::Draft;
 use super::names::Name;
-use crate::json::{self, Kind, Scanner, Value};
+use crate::json::{self, Kind, Scanner, SyntaxError, Value};
 
-/// Bytes of `eventType`. Longer names do not fit the metric and table names that sinks make of them.
-pub const EVENT_TYPE_LEN_MAX: usize = 128;
 /// Bytes of `customerExternalId`, `idempotencyKey` and `source`.
 pub const TEXT_LEN_MAX: usize = 256;
 /// Bytes of `metadata`: it travels as headers and attributes, which services limit to a few KiB.
@@ -130,15 +129,9 @@ impl<'l> Rules<'l> {
                 "is required: a dotted name such as `order.completed`",
             );
         };
-        if text.len() > EVENT_TYPE_LEN_MAX {
-            let len = text.len();
-            self.refuse(
-                NAME,
-                format!("has {len} bytes: at most {EVENT_TYPE_LEN_MAX} are allowed"),
-            );
-        } else if !is_event_type(text) {
+        if let Some(problem) = identity::event_type_problem(text) {
             let shown = json::shown(text);
-            self.refuse(NAME, format!("is `{shown}`: it must be names of ASCII letters, digits, `_` and `-`, separated by single dots, such as `order.completed`"));
+            self.refuse(NAME, format!("{problem}; it is `{shown}`"));
         }
     }
 
@@ -165,7 +158,7 @@ impl<'l> Rules<'l> {
     }
 
     /// Ids and labels: two that look the same must be the same, so nothing invisible stands in or around them.
-    fn label(&mut self, name: &'static str, text: &str) {
+    pub fn label(&mut self, name: &'static str, text: &str) {
         if text.is_empty() {
             self.refuse(name, "must not be empty");
         } else if text.len() > TEXT_LEN_MAX {
@@ -251,7 +244,7 @@ impl<'l> Rules<'l> {
     fn metadata_entries(&mut self, raw: &str) {
         let mut entries = 0;
         // It was scanned before, so there is no error to come.
-        let _ = Scanner::new(raw).members(|scanner, key| {
+        let _ = Scanner::new(raw).members::<SyntaxError>(|scanner, key| {
             let value = scanner.value()?;
             entries += 1;
             let decoded = key.decode().unwrap_or_default();
@@ -283,15 +276,4 @@ impl<'l> Rules<'l> {
             );
         }
     }
-}
-
-/// Whether `text` is names of ASCII letters, digits, `_` and `-`, separated by single dots.
-fn is_event_type(text: &str) -> bool {
-    let name = |part: &[u8]| {
-        !part.is_empty()
-            && part
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-    };
-    text.as_bytes().split(|byte| *byte == b'.').all(name)
 }

@@ -1,4 +1,4 @@
-//! RFC 3339: read strictly, written in UTC with microseconds.
+//! RFC 3339, read strictly.
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -96,12 +96,6 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Writes microseconds since the Unix epoch in UTC, with all six digits of the fraction.
-pub fn format(us: i64) -> String {
-    let timestamp = jiff::Timestamp::from_microsecond(us).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{timestamp:.6}")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -146,7 +140,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_back(us in 0i64..253_402_300_799_000_000) {
-            let text = format(us);
+            let text = pushrail_clock::rfc3339(us).unwrap();
             prop_assert_eq!(parse(&text), Some(us));
             let theirs: jiff::Timestamp = text.parse().unwrap();
             prop_assert_eq!(theirs.as_microsecond(), us);

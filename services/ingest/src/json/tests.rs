@@ -56,7 +56,7 @@ fn depth_is_bounded_without_recursion_and_the_neighbour_is_still_found() {
     let mut seen = Vec::new();
     let mut scanner = Scanner::new(&text);
     scanner
-        .elements(|scanner| {
+        .elements::<SyntaxError>(|scanner| {
             seen.push(scanner.value()?.raw.len());
             Ok(())
         })

@@ -1,0 +1,142 @@
+//! What ingest counts. Labels come from closed sets.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use pushrail_obs::Metrics as Registry;
+use pushrail_obs::metrics::prometheus_client::metrics::counter::Counter;
+use pushrail_obs::metrics::prometheus_client::metrics::family::Family;
+use pushrail_obs::metrics::prometheus_client::metrics::gauge::Gauge;
+use pushrail_obs::metrics::prometheus_client::metrics::histogram::Histogram;
+
+use crate::event::Origin;
+
+type Labels = [(&'static str, &'static str); 2];
+
+/// Which path a request took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Event,
+    Batch,
+    Other,
+}
+
+/// Why an event was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A rule is broken.
+    Invalid,
+    TooLarge,
+    /// Not JSON, or not Avro.
+    Malformed,
+    /// A tenant that does not exist.
+    Foreign,
+    /// Kafka did not confirm it in time.
+    Unconfirmed,
+}
+
+/// Handles on the metrics, resolved once: the hot path touches atomics only.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    requests: [[Counter; 3]; 3],
+    accepted: [Counter; 2],
+    rejected: [[Counter; 5]; 2],
+    ack: Histogram,
+    throttled: Counter,
+    bytes: Gauge,
+    records: Gauge,
+    connections: Gauge,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Self {
+        let requests: Family<Labels, Counter> =
+            registry.family("pushrail_ingest_requests", "Requests by route and status");
+        let rejected: Family<Labels, Counter> = registry.family(
+            "pushrail_ingest_events_rejected",
+            "Events not accepted, by where they came from and why",
+        );
+        let accepted: Family<[(&'static str, &'static str); 1], Counter> = registry.family(
+            "pushrail_ingest_events_accepted",
+            "Events that are durable, by where they came from",
+        );
+        let request = |route, status| counter(&requests, [("route", route), ("status", status)]);
+        let reject = |origin, reason| counter(&rejected, [("origin", origin), ("reason", reason)]);
+        Metrics(Arc::new(Inner {
+            requests: ["event", "batch", "other"]
+                .map(|route| ["2xx", "4xx", "5xx"].map(|status| request(route, status))),
+            accepted: ["http", "direct"]
+                .map(|origin| accepted.get_or_create(&[("origin", origin)]).clone()),
+            rejected: ["http", "direct"].map(|origin| {
+                [
+                    "invalid",
+                    "too_large",
+                    "malformed",
+                    "foreign",
+                    "unconfirmed",
+                ]
+                .map(|reason| reject(origin, reason))
+            }),
+            ack: registry.seconds(
+                "pushrail_ingest_ack_seconds",
+                "Time from queueing a request's events to Kafka's acknowledgement of all",
+            ),
+            throttled: registry.counter(
+                "pushrail_ingest_throttled",
+                "Requests sent away with 429 because too much was under way",
+            ),
+            bytes: registry.gauge(
+                "pushrail_ingest_in_flight_bytes",
+                "Bytes read or queued that Kafka has not acknowledged",
+            ),
+            records: registry.gauge(
+                "pushrail_ingest_in_flight_records",
+                "Events queued that Kafka has not acknowledged",
+            ),
+            connections: registry.gauge("pushrail_ingest_connections", "Open connections"),
+        }))
+    }
+
+    pub fn request(&self, route: Route, status: StatusCode) {
+        let class = match status.as_u16() {
+            ..400 => 0,
+            400..500 => 1,
+            _ => 2,
+        };
+        self.0.requests[route as usize][class].inc();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.0.throttled.inc();
+        }
+    }
+
+    pub fn accepted(&self, origin: Origin, events: usize) {
+        self.0.accepted[origin as usize].inc_by(events as u64);
+    }
+
+    pub fn rejected(&self, origin: Origin, reason: Reason, events: usize) {
+        self.0.rejected[origin as usize][reason as usize].inc_by(events as u64);
+    }
+
+    pub fn acknowledged(&self, seconds: f64) {
+        self.0.ack.observe(seconds);
+    }
+
+    pub fn in_flight_bytes(&self) -> Gauge {
+        self.0.bytes.clone()
+    }
+
+    pub fn in_flight_records(&self) -> Gauge {
+        self.0.records.clone()
+    }
+
+    pub fn connections(&self) -> &Gauge {
+        &self.0.connections
+    }
+}
+
+fn counter(family: &Family<Labels, Counter>, labels: Labels) -> Counter {
+    family.get_or_create(&labels).clone()
+}

@@ -1,0 +1,41 @@
+//! One connection: HTTP/1.1, with bounds on everything that a client decides.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// A connection's read buffer, and so the most that a head may have.
+const BUFFER_LEN_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// Serves until the client or `shutdown` ends it; a request under way is finished.
+pub(super) async fn serve(
+    stream: TcpStream,
+    router: Router,
+    head_timeout: Duration,
+    shutdown: CancellationToken,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(BUFFER_LEN_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection.broken");
+    }
+}
