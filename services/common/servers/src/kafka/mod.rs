@@ -162,11 +162,16 @@ impl Kafka {
 
     /// Stops all brokers in order: they close their logs, so that the next start need not recover them.
     pub async fn stop(&mut self) {
+        let within = if self.nodes.len() > 1 {
+            STOP_CLUSTER_WITHIN
+        } else {
+            STOP_WITHIN
+        };
         futures::future::join_all(
             self.running
                 .iter_mut()
                 .flatten()
-                .map(|process| process.stop(STOP_WITHIN)),
+                .map(|process| process.stop(within)),
         )
         .await;
         self.running.iter_mut().for_each(|process| *process = None);
