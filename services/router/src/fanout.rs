@@ -1,0 +1,239 @@
+//! From an accepted event to its deliveries and to the records of those that were skipped: nothing is ever silent.
+//!
+//! Pure: it reads the index and the event, and says what is to be written. Whoever implements [`Out`] writes.
+
+use pushrail_schemas::attempt::{Attempt, Outcome};
+use pushrail_schemas::config::PayloadMode;
+use pushrail_schemas::headers::{Delivery, Origin};
+use pushrail_schemas::{identity, wire};
+use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
+use uuid::Uuid;
+
+use crate::accepted::Accepted;
+use crate::document::Document;
+use crate::index::Index;
+use crate::json::Invalid;
+use crate::route::{Kind, Refusal, Route, Verdict};
+
+/// Largest event that a transform may write. A topic takes 2 MiB, headers included; what is larger would be refused by
+/// Kafka however often it is tried.
+const VALUE_LEN_MAX: usize = 2 * 1024 * 1024 - 64 * 1024;
+
+/// Where deliveries and records of skips go.
+pub(crate) trait Out {
+    fn deliver(&mut self, kind: &Kind, delivery: &Delivery, value: &[u8]);
+    /// `key` decides the partition: the destination, or the event where there is none.
+    fn record(&mut self, key: Uuid, attempt: &Attempt<'_>);
+}
+
+/// What became of one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) deliveries: u64,
+    pub(crate) no_match: u64,
+    pub(crate) filtered: u64,
+    pub(crate) disabled: u64,
+}
+
+/// What a worker reuses from event to event.
+pub(crate) struct Fanout {
+    found: Vec<u32>,
+    value: Vec<u8>,
+    random: SmallRng,
+}
+
+/// Why a destination is skipped.
+struct Skip {
+    class: &'static str,
+    code: Option<&'static str>,
+    error: Option<&'static str>,
+}
+
+/// An event being routed, and what its records share.
+struct Routing<'a> {
+    accepted: &'a Accepted<'a>,
+    traceparent: Option<&'a str>,
+    now_us: i64,
+}
+
+impl Fanout {
+    pub(crate) fn new() -> Self {
+        Fanout {
+            found: Vec::new(),
+            value: Vec::new(),
+            random: SmallRng::from_os_rng(),
+        }
+    }
+
+    /// Routes an event. `traceparent` is what its deliveries carry on; `now_us` is wall time.
+    pub(crate) fn route(
+        &mut self,
+        index: &Index,
+        accepted: &Accepted<'_>,
+        traceparent: Option<&str>,
+        now_us: i64,
+        out: &mut impl Out,
+    ) -> Tally {
+        let routing = Routing { accepted, traceparent, now_us };
+        let event = &accepted.event;
+        let mut tally = Tally::default();
+        let mut found = std::mem::take(&mut self.found);
+        index.find(accepted.tenant_id, accepted.customer_id, event.event_type(), &mut found);
+        if found.is_empty() {
+            tally.no_match = 1;
+            let skip = Skip { class: "no_match", code: None, error: None };
+            self.skip(&routing, None, &skip, out);
+        } else {
+            let document = Document::new(event.payload(), event.metadata());
+            let mut delivery = routing.delivery();
+            for route in found.iter().filter_map(|slot| index.route(*slot)) {
+                match self.judge(route, &routing, &document) {
+                    Ok(transformed) => {
+                        tally.deliveries += 1;
+                        delivery.destination_id = route.destination_id;
+                        delivery.delivery_id = identity::delivery_id(event.event_id(), route.destination_id);
+                        let value = if transformed { &self.value } else { &event.value()[..] };
+                        out.deliver(&route.kind, &delivery, value);
+                    }
+                    Err(skip) => {
+                        match skip.class {
+                            "disabled" => tally.disabled += 1,
+                            _ => tally.filtered += 1,
+                        }
+                        self.skip(&routing, Some(route), &skip, out);
+                    }
+                }
+            }
+        }
+        self.found = found;
+        tally
+    }
+
+    /// Records a repeat of an event that was routed before.
+    pub(crate) fn duplicate(
+        &mut self,
+        accepted: &Accepted<'_>,
+        traceparent: Option<&str>,
+        now_us: i64,
+        out: &mut impl Out,
+    ) {
+        let routing = Routing { accepted, traceparent, now_us };
+        let skip = Skip { class: "duplicate", code: None, error: None };
+        self.skip(&routing, None, &skip, out);
+    }
+
+    /// Whether a route takes the event, and whether `self.value` is what it takes.
+    fn judge(&mut self, route: &Route, routing: &Routing<'_>, document: &Document<'_>) -> Result<bool, Skip> {
+        let (filter, transform) = match &route.verdict {
+            Verdict::Deliver => return Ok(false),
+            Verdict::Refuse(refusal) => return Err(Skip::refused(*refusal)),
+            Verdict::Examine(parts) => (&parts.0, &parts.1),
+        };
+        if let Some(filter) = filter
+            && !filter.passes(document).map_err(Skip::invalid)?
+        {
+            return Err(Skip { class: "filtered", code: None, error: None });
+        }
+        let Some(transform) = transform else {
+            return Ok(false);
+        };
+        let event = &routing.accepted.event;
+        let schema_id = wire::split(event.value()).map_or(0, |(id, _)| id);
+        self.value.clear();
+        let transformed = transform.apply(event, schema_id, document, &mut self.value).map_err(Skip::invalid)?;
+        if self.value.len() > VALUE_LEN_MAX {
+            return Err(Skip {
+                class: "filtered",
+                code: Some("too_large"),
+                error: Some("the transformed event is larger than Kafka takes"),
+            });
+        }
+        Ok(transformed)
+    }
+
+    fn skip(&mut self, routing: &Routing<'_>, route: Option<&Route>, skip: &Skip, out: &mut impl Out) {
+        let event = &routing.accepted.event;
+        let payload = route.is_some_and(|route| route.payload_mode == PayloadMode::Full).then(|| event.payload());
+        let destination_id = route.map(|route| route.destination_id);
+        let mut random = [0; 10];
+        self.random.fill_bytes(&mut random);
+        let millis = routing.now_us.div_euclid(1_000).max(0) as u64;
+        let attempt = Attempt {
+            attempt_id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid(),
+            tenant_id: routing.accepted.tenant_id,
+            customer_id: routing.accepted.customer_id,
+            event_id: event.event_id(),
+            event_type: event.event_type(),
+            delivery_id: destination_id.map(|id| identity::delivery_id(event.event_id(), id)),
+            destination_id,
+            kind: route.map(|route| &*route.kind.name),
+            attempt: 0,
+            outcome: match skip.class {
+                "duplicate" => Outcome::Duplicate,
+                _ => Outcome::Skipped,
+            },
+            class: skip.class,
+            code: skip.code,
+            status_code: None,
+            started_at_us: routing.now_us,
+            latency_us: 0,
+            error: skip.error,
+            response_headers: None,
+            response_excerpt: None,
+            payload,
+            payload_form: if payload.is_some() { "json" } else { "omitted" },
+            next_attempt_at_us: None,
+            first_attempt_at_us: None,
+            origin: Origin::Live.as_str(),
+            replay_id: None,
+            traceparent: routing.traceparent,
+        };
+        out.record(destination_id.unwrap_or(event.event_id()), &attempt);
+    }
+}
+
+impl Skip {
+    fn invalid(_: Invalid) -> Self {
+        Skip {
+            class: "filtered",
+            code: Some("invalid_json"),
+            error: Some("the payload or the metadata cannot be read as JSON, and this destination has a filter or a transform"),
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        let (code, error) = match refusal {
+            Refusal::Disabled => (None, None),
+            Refusal::UnknownKind => (Some("unknown_kind"), Some("no sink serves destinations of this kind")),
+            Refusal::Unusable => (
+                Some("invalid_config"),
+                Some("the destination's filter or transform cannot be applied as it was written"),
+            ),
+        };
+        Skip { class: "disabled", code, error }
+    }
+}
+
+impl Routing<'_> {
+    /// What all deliveries of the event share.
+    fn delivery(&self) -> Delivery {
+        Delivery {
+            delivery_id: Uuid::nil(),
+            event_id: self.accepted.event.event_id(),
+            tenant_id: self.accepted.tenant_id.into(),
+            customer_id: self.accepted.customer_id,
+            destination_id: Uuid::nil(),
+            attempt: 0,
+            deferrals: 0,
+            first_attempt_at_ms: None,
+            not_before_ms: None,
+            origin: Origin::Live,
+            replay_id: None,
+            traceparent: self.traceparent.map(Box::from),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "fanout_tests.rs"]
+mod tests;
