@@ -1,0 +1,99 @@
+//! The webhook destination: one signed POST an event.
+//!
+//! This crate owns one call and what its outcome means. It refuses to retry, to batch, to follow redirects, to use a
+//! proxy of the environment, or to connect to an address that its guard has not vetted. The way of an event:
+//! [`check`] (pure, at configuration time) → [`client`] → [`pool`] or [`connect`] ([`resolve`], [`tls`]) → [`classify`].
+
+mod body;
+mod check;
+mod classify;
+mod client;
+mod config;
+mod connect;
+mod evidence;
+mod failure;
+mod headers;
+mod oauth;
+mod pool;
+mod resolve;
+mod rfc3339;
+mod sign;
+mod target;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushrail_sink_core::{Adapter, BatchLimits, Context, Fault, FieldError, Info};
+
+pub use classify::{Answer, Reply};
+pub use client::Client;
+pub use config::{Authentication, ClientAuthentication, Config, OAuth2, Secrets};
+pub use failure::{FAILURES, Failure, Phase};
+pub use sign::generate_secret;
+
+const USER_AGENT: &str = concat!("Pushrail/", env!("CARGO_PKG_VERSION"));
+
+/// What all webhooks of a process share: the operator's rules, name look-ups and TLS settings.
+pub struct Webhook {
+    rules: Arc<check::Rules>,
+    resolvers: resolve::Resolvers,
+}
+
+impl Webhook {
+    pub fn new(context: Context) -> Self {
+        Webhook {
+            rules: Arc::new(check::Rules::new(&context)),
+            resolvers: Default::default(),
+        }
+    }
+
+    /// Asks these name servers instead of the machine's.
+    pub fn with_name_servers(self, servers: Vec<SocketAddr>) -> Self {
+        Webhook {
+            resolvers: resolve::Resolvers::with_servers(servers),
+            ..self
+        }
+    }
+}
+
+impl Adapter for Webhook {
+    type Config = Config;
+    type Secrets = Secrets;
+    type Client = Client;
+
+    const INFO: Info = Info {
+        kind: "webhook",
+        label: "Webhook",
+        category: "webhook",
+        guide: include_str!("guide.md"),
+        batch: BatchLimits::SINGLE,
+        timeout_default: Duration::from_secs(15),
+        timeout_max: Duration::from_secs(30),
+        failures: FAILURES,
+    };
+
+    fn check(config: &Config, secrets: &Secrets, context: &Context) -> Result<(), Vec<FieldError>> {
+        check::plan(config, secrets, &check::Rules::new(context)).map(drop)
+    }
+
+    async fn connect(&self, config: Config, secrets: Secrets) -> Result<Client, Fault> {
+        let plan = check::plan(&config, &secrets, &self.rules).map_err(|errors| {
+            let first = errors.into_iter().next();
+            let detail = first.map_or_else(String::new, |e| format!("{} {}", e.field, e.message));
+            Fault::destination("invalid_configuration", detail)
+        })?;
+        let dialer = connect::Dialer {
+            rules: self.rules.clone(),
+            names: self.resolvers.current(),
+            tls: plan.tls.clone(),
+        };
+        Ok(Client::new(plan, dialer))
+    }
+}
+
+/// Wall time in Unix milliseconds.
+fn now_ms() -> i64 {
+    pushrail_clock::now_ms()
+}
