@@ -9,11 +9,12 @@ use std::sync::Arc;
 use pushrail_directory::{Directory, Interest};
 use pushrail_kafka::Connection;
 use pushrail_sink_core::Context;
-use pushrail_sink_engine::{Limits, Metrics, Settings as EngineSettings};
+use pushrail_sink_engine::{Metrics, Settings as EngineSettings};
 use pushrail_vault::KeyRing;
 use tokio_util::sync::CancellationToken;
 
 pub use adapters::{KINDS, adapter};
+pub use pushrail_sink_engine::Limits;
 
 /// One kind's sink.
 #[derive(Clone, Debug)]

@@ -1,0 +1,139 @@
+//! Arguments that several commands share and that belong to no library.
+
+use anyhow::Context as _;
+use clap::Args;
+use pushrail_http::Network;
+use pushrail_schemas::registry::{Credentials, Registry};
+use pushrail_settings::{Hidden, RegistryArgs};
+use pushrail_sink_core::Context;
+use pushrail_vault::KeyRing;
+
+/// The keys that seal destinations' secrets.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Secrets")]
+pub(crate) struct VaultArgs {
+    /// Keys that seal destinations' secrets: id:base64key[,id:base64key], the current one first, or @FILE.
+    /// `pushrail key-ring new` makes one.
+    #[arg(
+        long = "key-ring",
+        id = "vault_key_ring",
+        env = "PUSHRAIL_KEY_RING",
+        value_name = "KEYS",
+        hide_env_values = true
+    )]
+    pub(crate) key_ring: Option<Hidden>,
+}
+
+impl VaultArgs {
+    pub(crate) fn key_ring(&self) -> anyhow::Result<KeyRing> {
+        let text = self.key_ring.as_ref().context(
+            "no key ring: set PUSHRAIL_KEY_RING_FILE to a file with the keys that seal secrets \
+             (`pushrail key-ring new` makes one), or source the dev.env that `pushrail dev` writes",
+        )?;
+        text.expose().parse().context("--key-ring")
+    }
+}
+
+/// Where deliveries may go.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Egress")]
+pub(crate) struct EgressArgs {
+    /// Network that deliveries may reach although it is not public, such as 10.0.0.0/8. Repeat it, or separate by commas.
+    #[arg(
+        long = "allow-network",
+        id = "egress_allow_networks",
+        env = "PUSHRAIL_ALLOW_NETWORKS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(crate) allow_networks: Vec<Network>,
+    /// Allow destinations without TLS: true or false.
+    #[arg(
+        long = "allow-plaintext",
+        id = "egress_allow_plaintext",
+        env = "PUSHRAIL_ALLOW_PLAINTEXT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
+    pub(crate) allow_plaintext: bool,
+}
+
+impl EgressArgs {
+    pub(crate) fn context(&self) -> Context {
+        let networks = self.allow_networks.iter();
+        Context {
+            allowed_networks: networks.map(|n| n.to_string().into()).collect(),
+            allow_plaintext: self.allow_plaintext,
+        }
+    }
+}
+
+/// How many copies the cluster keeps.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Topics")]
+pub(crate) struct ReplicationArgs {
+    /// Copies of each partition.
+    #[arg(
+        long = "replication-factor",
+        id = "topology_replication_factor",
+        env = "PUSHRAIL_REPLICATION_FACTOR",
+        value_name = "COUNT",
+        default_value_t = 3
+    )]
+    pub(crate) replication_factor: u32,
+    /// Copies that must have a record before it counts as written.
+    #[arg(
+        long = "min-insync-replicas",
+        id = "topology_min_insync_replicas",
+        env = "PUSHRAIL_MIN_INSYNC_REPLICAS",
+        value_name = "COUNT",
+        default_value_t = 2
+    )]
+    pub(crate) min_insync_replicas: u32,
+    /// Partitions of a topic that needs more than it is declared with, such as events=48. Repeat it, or separate by
+    /// commas.
+    #[arg(
+        long = "partitions",
+        id = "topology_partitions",
+        env = "PUSHRAIL_PARTITIONS",
+        value_name = "TOPIC=COUNT",
+        value_delimiter = ',',
+        value_parser = partitions
+    )]
+    pub(crate) partitions: Vec<(String, u32)>,
+}
+
+impl ReplicationArgs {
+    pub(crate) fn settings(&self) -> pushrail_topology::Settings {
+        pushrail_topology::Settings {
+            replication_factor: self.replication_factor,
+            min_insync_replicas: self.min_insync_replicas,
+            partitions: self.partitions.iter().cloned().collect(),
+        }
+    }
+}
+
+fn partitions(text: &str) -> Result<(String, u32), String> {
+    let (topic, count) = text.split_once('=').unzip();
+    match (topic, count.and_then(|count| count.parse().ok())) {
+        (Some(topic), Some(count)) => Ok((topic.to_owned(), count)),
+        _ => Err("must be TOPIC=COUNT, such as events=48".to_owned()),
+    }
+}
+
+/// A client of the registry that the arguments name.
+pub(crate) fn registry(args: &RegistryArgs) -> anyhow::Result<Registry> {
+    let credentials = args.user.as_ref().map(|user| Credentials {
+        user: user.clone(),
+        password: args
+            .password
+            .as_ref()
+            .map(Hidden::expose)
+            .unwrap_or_default()
+            .to_owned(),
+    });
+    Ok(Registry::new(&args.url, credentials)?)
+}

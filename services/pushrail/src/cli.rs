@@ -1,0 +1,94 @@
+//! The commands.
+
+use clap::{Parser, Subcommand};
+
+use crate::{admin, serve};
+
+/// Pushrail delivers a vendor's product events to the places that each of its customers chose.
+#[derive(Parser, Debug)]
+#[command(
+    name = "pushrail",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Try it:
+  pushrail dev                                     everything in one process, with a Kafka of its own
+  source .pushrail/dev.env                         its addresses and an API key, for the commands below
+  pushrail destination add --customer c1 --url \"$PUSHRAIL_ECHO_URL\"
+  curl \"$PUSHRAIL_URL/v1/events\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" \\
+    -H 'Content-Type: application/json' \\
+    -d '{\"type\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{\"total\":42}}'
+
+In earnest, each service alone:
+  pushrail topology apply
+  pushrail ingest --listen 0.0.0.0:8080
+  pushrail router
+  pushrail sink --kind webhook
+  pushrail retry
+
+Settings come from flags, then the environment (PUSHRAIL_…), then a file (--config FILE), then defaults;
+any variable can be given as NAME_FILE=path. `pushrail SERVICE --print-config` shows what took effect."
+)]
+pub(crate) struct Cli {
+    /// File of variables to read first, such as .pushrail/dev.env.
+    // Taken off the command line before it is parsed; declared here for the help.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run one kind's sink: deliver to destinations.
+    Sink(serve::sink::Args),
+    /// Show or make the topics and schemas that Pushrail needs.
+    #[command(subcommand)]
+    Topology(admin::topology::Command),
+    /// Add, list, pause, resume and remove destinations.
+    #[command(subcommand)]
+    Destination(admin::destination::Command),
+    /// Add and list tenants: the vendors whose events are delivered.
+    #[command(subcommand)]
+    Tenant(admin::tenant::Command),
+    /// Add, list and revoke API keys.
+    #[command(subcommand)]
+    ApiKey(admin::api_key::Command),
+    /// Make and rotate the keys that seal destinations' secrets.
+    #[command(subcommand)]
+    KeyRing(admin::key_ring::Command),
+}
+
+impl Command {
+    /// Whether `--print-config` was given.
+    pub(crate) fn wants_settings_printed(&self) -> bool {
+        match self {
+            Command::Sink(args) => args.file.print_config,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Sink(args) => serve::sink::run(args),
+            Command::Topology(command) => admin::run(admin::topology::run(command)),
+            Command::Destination(command) => admin::run(admin::destination::run(command)),
+            Command::Tenant(command) => admin::run(admin::tenant::run(command)),
+            Command::ApiKey(command) => admin::run(admin::api_key::run(command)),
+            Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_declared_soundly() {
+        Cli::command().debug_assert();
+    }
+}

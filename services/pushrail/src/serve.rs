@@ -1,0 +1,3 @@
+//! The services: each one's arguments, and what they are turned into.
+
+pub(crate) mod sink;
