@@ -65,7 +65,7 @@ pub(crate) fn plan(
     let signer = signer(secrets, &mut errors);
     let (authorization, grant) = authentication(config, secrets, rules, &mut errors);
     unused(config, secrets, &mut errors);
-    let authenticates = !matches!(config.authentication, Authentication::None);
+    let authenticates = !matches!(config.authentication, Authentication::None {});
     let custom = headers::parse(
         &config.headers,
         &secrets.headers,
@@ -126,7 +126,7 @@ fn authentication(
     errors: &mut Vec<FieldError>,
 ) -> Authorization {
     match &config.authentication {
-        Authentication::None => (None, None),
+        Authentication::None {} => (None, None),
         Authentication::Basic { username } => {
             if username.contains(|c: char| c == ':' || c.is_control()) {
                 let message = "must not contain a colon or control characters";
@@ -138,7 +138,7 @@ fn authentication(
                 None,
             )
         }
-        Authentication::Bearer => {
+        Authentication::Bearer {} => {
             let token = required("bearerToken", &secrets.bearer_token, errors);
             let value = token.map(|token| bearer(token.expose()));
             if let Some(None) = value {
@@ -194,7 +194,7 @@ fn unused(config: &Config, secrets: &Secrets, errors: &mut Vec<FieldError>) {
             "bearerToken",
             &secrets.bearer_token,
             "bearer",
-            matches!(chosen, Authentication::Bearer),
+            matches!(chosen, Authentication::Bearer {}),
         ),
         (
             "clientSecret",

@@ -51,6 +51,10 @@ pub(crate) fn classify(reply: Reply, sent: usize) -> Outcome {
     }
 }
 
+#[expect(
+    clippy::match_overlapping_arm,
+    reason = "the statuses with a code of their own come before the rest of their hundred"
+)]
 fn answered(answer: &Answer) -> Verdict {
     let status = answer.status;
     let after = answer.retry_after;

@@ -235,6 +235,13 @@ impl pushrail_sink_core::Client for Client {
             };
         };
         let mut progress = Progress::default();
+        if deadline <= Instant::now() {
+            // Nothing is sent that nobody would wait for.
+            return Reply {
+                answer: None,
+                failure: Some(Failure::Timeout(progress.phase)),
+            };
+        }
         let failure = match timeout_at(deadline, self.post(record, &mut progress)).await {
             Ok(result) => result.err(),
             Err(_) => Some(Failure::Timeout(progress.phase)),

@@ -29,7 +29,8 @@ pub struct Config {
 }
 
 /// What goes into the `Authorization` header.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
+// `None` and `Bearer` have braces because serde overlooks unknown fields beside a variant without them.
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
     rename_all = "snake_case",
@@ -38,14 +39,19 @@ pub struct Config {
 )]
 pub enum Authentication {
     /// Nothing: the signature is enough.
-    #[default]
-    None,
+    None {},
     /// User name and password; the password is the secret `password`.
     Basic { username: Box<str> },
     /// A fixed token, the secret `bearerToken`.
-    Bearer,
+    Bearer {},
     /// OAuth 2.0 client credentials (RFC 6749, 4.4); the client's secret is the secret `clientSecret`.
     Oauth2(OAuth2),
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Authentication::None {}
+    }
 }
 
 /// Where an access token comes from.

@@ -22,6 +22,8 @@ pub(crate) const IDLE: Duration = Duration::from_secs(30);
 const AGE_MAX: Duration = Duration::from_secs(300);
 /// Most idle connections that are kept. The engine bounds how many are in use.
 const IDLE_COUNT_MAX: usize = 256;
+/// How soon to look again at a connection that is in use.
+const REVIEW: Duration = Duration::from_secs(3);
 /// How long a connection may take to get ready after its last response before it is given up.
 const READY_WAIT: Duration = Duration::from_millis(100);
 /// How long an orderly close may take.
@@ -123,7 +125,7 @@ impl Stack {
                 None
             }
             Some(until) => Some(until),
-            None => Some(now + IDLE),
+            None => Some(now + REVIEW),
         }
     }
 }
@@ -182,7 +184,7 @@ impl Keeper {
     /// Drives `connection` to its end and keeps the stack true to it.
     pub(crate) async fn watch(self, connection: impl Future) {
         let mut connection = pin!(connection);
-        let mut review = pin!(sleep_until(Instant::now() + IDLE));
+        let mut review = pin!(sleep_until(Instant::now() + REVIEW));
         loop {
             tokio::select! {
                 biased;

@@ -144,6 +144,11 @@ mod tests {
         signer(&[OLD]).plain(b"1614265330", b"{}", &mut out);
         // python3: hmac.new(b64decode("MfKQ..."), b"1614265330.{}", "sha256").hexdigest()
         assert_eq!(String::from_utf8(out).unwrap(), PLAIN);
+        let guide = include_str!("guide.md");
+        assert!(
+            guide.contains(PLAIN) && guide.contains(OLD),
+            "the guide tells the same vector"
+        );
     }
 
     const PLAIN: &str = "0dc3c49d8b682e966b8db935231f291b943f4a2d812eed18ef7a090c021dde59";

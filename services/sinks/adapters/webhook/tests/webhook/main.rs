@@ -1,0 +1,10 @@
+//! The adapter against real servers on loopback.
+
+mod declaration;
+mod delivery;
+mod egress;
+mod keeping;
+mod misbehaving;
+mod oauth;
+mod support;
+mod tls;
