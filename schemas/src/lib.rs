@@ -8,14 +8,17 @@ pub mod attempt;
 pub mod avro;
 pub mod config;
 pub mod event;
+pub mod event_input;
 pub mod filter;
 pub mod headers;
 pub mod identity;
 pub mod path;
 pub mod problem;
 pub mod registry;
+mod shape;
 pub mod transform;
 pub mod wire;
+pub mod writers;
 
 pub use attempt::Attempt;
 pub use event::Event;

@@ -137,6 +137,34 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where in the value the next field starts.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next `len` bytes.
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let rest = self.value.get(self.at..).unwrap_or_default();
+        let taken = rest
+            .get(..len)
+            .ok_or(DecodeError::Truncated(self.value.len()))?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    pub(crate) fn slice(&mut self) -> Result<&'a [u8], DecodeError> {
+        let range = self.bytes()?;
+        Ok(&self.value[range])
+    }
+
+    pub(crate) fn str(&mut self) -> Result<&'a str, DecodeError> {
+        let start = self.at;
+        std::str::from_utf8(self.slice()?).map_err(|_| DecodeError::Field {
+            at: start,
+            problem: "not UTF-8",
+        })
+    }
+
     pub(crate) fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         let start = self.at;
         let range = self.bytes()?;
