@@ -1,1 +1,215 @@
-fn main() {}
+//! `pushrail-loadtest <scenario>`: see [`pushrail_loadtest`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use pushrail_loadtest::baseline::{self, Drained, minimal};
+use pushrail_loadtest::scenario::{self, Scenario};
+use pushrail_loadtest::{kafka, receiver, sample};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    about = "Puts load on Pushrail, kills it, and judges what it did",
+    version
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// A size that takes a minute at most, to see whether a scenario works
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Seed of everything that is random
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Where reports go
+    #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    results: PathBuf,
+}
+
+/// The scenarios, as commands.
+#[derive(Clone, Copy, Subcommand)]
+enum Proof {
+    /// Sink draining a backlog, beside a bare loop and a minimal sink
+    Speed,
+    /// HTTP in, webhook out: rates and latencies
+    EndToEnd,
+    /// Healthy destinations beside dark ones in one partition
+    Isolation,
+    /// Memory of the sink
+    Memory,
+    /// 1, 2 and 4 sinks, and a rolling restart
+    Scaling,
+    /// Everything is killed at random; nothing may be lost
+    Conservation,
+}
+
+impl Proof {
+    fn scenario(self) -> Scenario {
+        match self {
+            Proof::Speed => Scenario::Speed,
+            Proof::EndToEnd => Scenario::EndToEnd,
+            Proof::Isolation => Scenario::Isolation,
+            Proof::Memory => Scenario::Memory,
+            Proof::Scaling => Scenario::Scaling,
+            Proof::Conservation => Scenario::Conservation,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all scenarios and writes report.md
+    Report,
+    #[command(flatten)]
+    Run(Proof),
+    /// A misbehaving receiver, until standard input ends (scenarios start their own)
+    Receiver {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Remember no arrivals
+        #[arg(long)]
+        no_log: bool,
+    },
+    /// Baseline (a): posts as fast as the client can, and prints what it cost as JSON
+    Bare {
+        #[arg(long)]
+        receiver: SocketAddr,
+        #[arg(long, default_value_t = 100)]
+        destinations: u32,
+        #[arg(long)]
+        count: u64,
+        #[arg(long, default_value_t = 256)]
+        concurrency: usize,
+    },
+    /// Baseline (b): drains a topic with a minimal sink, and prints what it cost as JSON
+    Minimal {
+        #[arg(long)]
+        kafka: String,
+        #[arg(long, default_value = "deliver.webhook")]
+        topic: String,
+        #[arg(long)]
+        group: String,
+        #[arg(long)]
+        receiver: SocketAddr,
+        #[arg(long, default_value_t = 0)]
+        salt: u64,
+        #[arg(long, default_value_t = 100)]
+        destinations: u32,
+        #[arg(long)]
+        count: u64,
+        #[arg(long, default_value_t = 256)]
+        concurrency: usize,
+    },
+    /// Writes ready deliveries
+    Prefill {
+        #[arg(long)]
+        kafka: String,
+        #[arg(long, default_value = "deliver.webhook")]
+        topic: String,
+        #[arg(long, default_value_t = 1)]
+        schema_id: u32,
+        #[arg(long, default_value_t = 0)]
+        salt: u64,
+        #[arg(long, default_value_t = 100)]
+        destinations: u32,
+        #[arg(long)]
+        count: u64,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let options = scenario::Options {
+        quick: args.quick,
+        seed: args.seed,
+    };
+    match args.command {
+        Command::Report => local(scenario::run_all(options, &args.results)),
+        Command::Run(scenario) => {
+            let report = local(scenario.scenario().run(options, &args.results))?;
+            anyhow::ensure!(report.holds(), "a bar was missed");
+            Ok(())
+        }
+        Command::Receiver {
+            listen,
+            threads,
+            no_log,
+        } => receiver::run(listen, threads, !no_log),
+        Command::Bare {
+            receiver,
+            destinations,
+            count,
+            concurrency,
+        } => print(local(baseline::bare::run(
+            receiver,
+            destinations,
+            count,
+            concurrency,
+        ))?),
+        Command::Minimal {
+            kafka,
+            topic,
+            group,
+            receiver,
+            salt,
+            destinations,
+            count,
+            concurrency,
+        } => {
+            let job = minimal::Job {
+                bootstrap: kafka,
+                topic,
+                audit_topic: "baseline.audit".to_owned(),
+                group,
+                partitions: 12,
+                destinations: minimal::destinations(salt, destinations),
+                receiver,
+                count,
+                concurrency,
+            };
+            print(local(minimal::run(job))?)
+        }
+        Command::Prefill {
+            kafka,
+            topic,
+            schema_id,
+            salt,
+            destinations,
+            count,
+        } => {
+            local(kafka::create_topics(&kafka, &[&topic, "baseline.audit"]))?;
+            let ids: Vec<_> = (0..destinations)
+                .map(|n| sample::destination_id(salt, n.into()))
+                .collect();
+            kafka::prefill(&kafka::Prefill {
+                bootstrap: &kafka,
+                topic: &topic,
+                kind: "webhook",
+                schema_id,
+                destinations: &ids,
+                first: 0,
+                count,
+                value_len: sample::VALUE_LEN,
+            })
+        }
+    }
+}
+
+/// Runs a future on a current-thread runtime.
+fn local<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+fn print(drained: Drained) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&drained)?);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The scenarios: each proves one promise, by itself, on servers of its own.
+
+mod conservation;
+mod end_to_end;
+mod isolation;
+mod memory;
+mod scaling;
+mod speed;
+mod wait;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::report::Report;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    Conservation,
+    Isolation,
+    Speed,
+    EndToEnd,
+    Memory,
+    Scaling,
+}
+
+/// How a scenario is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A size that takes a minute at most: whether it works, not how well.
+    pub quick: bool,
+    /// Seed of everything that is random.
+    pub seed: u64,
+}
+
+impl Scenario {
+    pub const ALL: [Scenario; 6] = [
+        Scenario::Speed,
+        Scenario::EndToEnd,
+        Scenario::Isolation,
+        Scenario::Memory,
+        Scenario::Scaling,
+        Scenario::Conservation,
+    ];
+
+    /// Longest that it may take.
+    fn limit(self, quick: bool) -> Duration {
+        Duration::from_secs(match (self, quick) {
+            (_, true) => 180,
+            (Scenario::Speed | Scenario::Isolation, false) => 1_500,
+            (_, false) => 900,
+        })
+    }
+
+    /// Runs it, and writes its report into `folder`.
+    pub async fn run(self, options: Options, folder: &Path) -> anyhow::Result<Report> {
+        let started = Instant::now();
+        let limit = self.limit(options.quick);
+        let ended = tokio::time::timeout(limit, self.start(options)).await;
+        let mut report =
+            ended.map_err(|_| anyhow::anyhow!("{self:?} did not end within {limit:?}"))??;
+        report.took_s = started.elapsed().as_secs_f64();
+        report.write(folder)?;
+        println!("{}", report.markdown());
+        Ok(report)
+    }
+
+    async fn start(self, options: Options) -> anyhow::Result<Report> {
+        match self {
+            Scenario::Conservation => conservation::run(options).await,
+            Scenario::Isolation => isolation::run(options).await,
+            Scenario::Speed => speed::run(options).await,
+            Scenario::EndToEnd => end_to_end::run(options).await,
+            Scenario::Memory => memory::run(options).await,
+            Scenario::Scaling => scaling::run(options).await,
+        }
+    }
+}
+
+/// Runs all scenarios and writes `report.md` into `folder`. A scenario that fails does not keep the others from running.
+pub async fn run_all(options: Options, folder: &Path) -> anyhow::Result<()> {
+    let (mut index, mut broken) = (String::from("# Load test report\n\n"), 0);
+    let mut bodies = String::new();
+    for scenario in Scenario::ALL {
+        match scenario.run(options, folder).await {
+            Ok(report) => {
+                let missed = report.checks.iter().filter(|check| !check.holds).count();
+                let verdict = if missed == 0 {
+                    "all hold".to_owned()
+                } else {
+                    format!("**{missed} missed**")
+                };
+                index.push_str(&format!(
+                    "- {}: {} checks, {verdict}\n",
+                    report.title,
+                    report.checks.len()
+                ));
+                bodies.push_str(&format!(
+                    "\n{}",
+                    report
+                        .markdown()
+                        .replace("\n## ", "\n### ")
+                        .replacen("# ", "## ", 1)
+                ));
+                broken += usize::from(missed > 0);
+            }
+            Err(error) => {
+                eprintln!("{scenario:?} failed: {error:?}");
+                index.push_str(&format!("- {scenario:?}: **failed**: {error:#}\n"));
+                broken += 1;
+            }
+        }
+    }
+    let name = if options.quick {
+        "report-quick.md"
+    } else {
+        "report.md"
+    };
+    std::fs::write(folder.join(name), index + &bodies)?;
+    anyhow::ensure!(
+        broken == 0,
+        "{broken} of {} scenarios missed a bar or failed",
+        Scenario::ALL.len()
+    );
+    Ok(())
+}
