@@ -15,6 +15,9 @@ pub trait Keys: Send + Sync + 'static {
 
     /// Whether there is such a tenant.
     fn has_tenant(&self, tenant: &str) -> bool;
+
+    /// Whether all is known that was there at the start: before, "unknown" means nothing.
+    fn is_ready(&self) -> bool;
 }
 
 impl Keys for Directory {
@@ -24,6 +27,10 @@ impl Keys for Directory {
 
     fn has_tenant(&self, tenant: &str) -> bool {
         self.tenant(tenant).is_some()
+    }
+
+    fn is_ready(&self) -> bool {
+        Directory::is_ready(self)
     }
 }
 

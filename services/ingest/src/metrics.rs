@@ -1,8 +1,10 @@
 //! What ingest counts. Labels come from closed sets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::StatusCode;
+use pushrail_kafka::relay::Counters;
 use pushrail_obs::Metrics as Registry;
 use pushrail_obs::metrics::prometheus_client::metrics::counter::Counter;
 use pushrail_obs::metrics::prometheus_client::metrics::family::Family;
@@ -49,6 +51,8 @@ struct Inner {
     bytes: Gauge,
     records: Gauge,
     connections: Gauge,
+    direct_lag: Gauge,
+    direct_partitions: Gauge,
 }
 
 impl Metrics {
@@ -96,6 +100,14 @@ impl Metrics {
                 "pushrail_ingest_in_flight_records",
                 "Events queued that Kafka has not acknowledged",
             ),
+            direct_lag: registry.gauge(
+                "pushrail_ingest_direct_lag_records",
+                "Directly published records that are not taken over yet",
+            ),
+            direct_partitions: registry.gauge(
+                "pushrail_ingest_direct_partitions",
+                "Partitions of direct publishing assigned to this process",
+            ),
             connections: registry.gauge("pushrail_ingest_connections", "Open connections"),
         }))
     }
@@ -110,6 +122,13 @@ impl Metrics {
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.0.throttled.inc();
         }
+    }
+
+    /// Shows where direct publishing's relay stands.
+    pub fn relay(&self, counters: &Counters) {
+        let show = |gauge: &Gauge, value: &AtomicI64| gauge.set(value.load(Ordering::Relaxed));
+        show(&self.0.direct_lag, &counters.lag);
+        show(&self.0.direct_partitions, &counters.partitions);
     }
 
     pub fn accepted(&self, origin: Origin, events: usize) {

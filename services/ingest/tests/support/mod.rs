@@ -1,5 +1,9 @@
 //! The HTTP edge without sockets and without Kafka: requests go into the router, records into a list.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part"
+)]
 
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +20,7 @@ use pushrail_ingest::keys::Keys;
 use pushrail_ingest::metrics::Metrics;
 use pushrail_ingest::publish::{Publish, Unconfirmed};
 use pushrail_kafka::Connection;
+use pushrail_kafka::rdkafka::message::Headers as _;
 use pushrail_obs::Metrics as Registry;
 use pushrail_schemas::Event;
 use pushrail_schemas::config::Tenant;
@@ -42,12 +47,18 @@ impl Keys for OneKey {
     fn has_tenant(&self, tenant: &str) -> bool {
         tenant == TENANT
     }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps what is published, and answers as it is told.
 #[derive(Default)]
 pub struct Recorder {
     pub events: Mutex<Vec<Event>>,
+    /// Headers of each, as text.
+    pub headers: Mutex<Vec<Vec<(String, String)>>>,
     /// Places that are reported as unconfirmed.
     pub unconfirmed: Mutex<Unconfirmed>,
     /// Answers that are kept back, with their reservations.
@@ -66,7 +77,10 @@ impl Publish for Recorder {
         reservation: Reservation,
     ) -> oneshot::Receiver<Unconfirmed> {
         let (answer, answered) = oneshot::channel();
-        for (_, value, _) in batch.drain() {
+        for (_, value, headers) in batch.drain() {
+            let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+            let headers = headers.iter().map(|h| (h.key.to_owned(), text(h.value)));
+            self.headers.lock().unwrap().push(headers.collect());
             let event = Event::parse(bytes::Bytes::copy_from_slice(value)).unwrap();
             self.events.lock().unwrap().push(event);
         }
