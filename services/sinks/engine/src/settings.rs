@@ -77,12 +77,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            queued_records_max: 8_192,
+            queued_records_max: 32_768,
             queued_bytes_max: 64 * 1024 * 1024,
             active_max: 512,
             overdue_max: 4_096,
             lane_in_flight_max: 64,
-            lane_wait_max: Duration::from_secs(1),
+            lane_wait_max: Duration::from_secs(2),
             unproven_queue_max: 16,
             overdue_after: Duration::from_secs(1),
             lane_idle_max: Duration::from_secs(60),

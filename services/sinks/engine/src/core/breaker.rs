@@ -180,8 +180,8 @@ mod tests {
         breaker
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_row_of_failures_opens_it_and_one_probe_closes_it() {
+    #[test]
+    fn a_row_of_failures_opens_it_and_one_probe_closes_it() {
         let now = Instant::now();
         let mut breaker = opened(now);
         assert_eq!(
@@ -201,8 +201,8 @@ mod tests {
         assert_eq!(breaker.gate(later), Gate::Open);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_failed_probe_shuts_it_for_longer_up_to_a_bound() {
+    #[test]
+    fn each_failed_probe_shuts_it_for_longer_up_to_a_bound() {
         let mut now = Instant::now();
         let mut breaker = opened(now);
         let mut lengths = Vec::new();
@@ -219,8 +219,8 @@ mod tests {
         assert_eq!(*lengths.last().unwrap(), OPEN_MAX);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_destination_that_fails_every_other_time_is_shut_by_its_rate() {
+    #[test]
+    fn a_destination_that_fails_every_other_time_is_shut_by_its_rate() {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
         for _ in 0..WINDOW_MIN {
@@ -230,16 +230,16 @@ mod tests {
         assert!(!breaker.is_closed());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_late_success_does_not_end_the_pause() {
+    #[test]
+    fn a_late_success_does_not_end_the_pause() {
         let now = Instant::now();
         let mut breaker = opened(now);
         breaker.succeeded(now);
         assert!(matches!(breaker.gate(now), Gate::Shut { .. }));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_suspended_destination_refuses_until_one_attempt_passes() {
+    #[test]
+    fn a_suspended_destination_refuses_until_one_attempt_passes() {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
         breaker.suspend(now);

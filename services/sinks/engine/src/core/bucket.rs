@@ -52,8 +52,8 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn no_more_than_the_rate_and_one_burst_ever_pass() {
+    #[test]
+    fn no_more_than_the_rate_and_one_burst_ever_pass() {
         let start = Instant::now();
         let mut bucket = Bucket::new(
             RateLimit {

@@ -7,7 +7,7 @@ use pushrail_schemas::config::{Destination, PayloadMode, State};
 use pushrail_sink_core::Fault;
 
 use super::item::{Conclusion, Effect, Item, Next, Now};
-use super::lane::{Full, Lane};
+use super::lane::{Full, Lane, Share};
 use super::{Core, plan};
 
 /// Times that a record waits for a destination nobody knows: its configuration may be on its way. Some 20 s in all.
@@ -57,8 +57,8 @@ impl Core {
             );
             return self.set_aside(item, "transient", fault, destination.payload_mode);
         }
-        let share = self.share();
         let at = self.lane(destination, now.instant);
+        let share = self.share();
         let Some(lane) = self.lanes[at].as_mut() else {
             return;
         };
@@ -90,13 +90,18 @@ impl Core {
         }
     }
 
-    /// How many records one lane may hold. While there is room a lane may take an eighth of what is free, so that many
-    /// can swell at once; it may always have its equal part of the whole, so that an even backlog over few destinations
-    /// stops the reading and is not put off.
-    fn share(&self) -> usize {
-        let max = self.limits.queued_records_max;
-        let equal = max / 5 * 4 / self.by_destination.len().max(1);
-        (max.saturating_sub(self.queued) / 8).max(equal)
+    /// How many records one lane may hold: most of the whole, because records come in runs from one partition after the
+    /// other, but never all of it, unless it is alone; what it would send too late is its own limit. The equal part is what
+    /// a stranger gets.
+    fn share(&self) -> Share {
+        let (max, lanes) = (self.limits.queued_records_max, self.by_destination.len());
+        let alone = lanes == 1;
+        let at_most = if alone { max } else { max / 5 * 3 };
+        Share {
+            at_most,
+            equal: (max * 8 / 5 / lanes).min(at_most),
+            alone,
+        }
     }
 
     fn unknown(&mut self, now: Now, item: Item) {

@@ -26,8 +26,8 @@ pub(super) struct Lane {
     cap: f64,
     /// Usual time of an attempt: an average that forgets.
     latency: Option<Duration>,
-    /// Whether this version of the destination ever answered.
-    proven: bool,
+    /// Whether it failed since it last answered.
+    failing: bool,
     last_answer: Instant,
     pub(super) breaker: Breaker,
     /// The attempt on which a half-open breaker waits.
@@ -70,6 +70,16 @@ pub(super) enum Blocked {
     Until(Instant),
 }
 
+/// What the worker's memory allows one lane, in records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) at_most: usize,
+    /// Its equal part, were all lanes alike.
+    pub(super) equal: usize,
+    /// There is no other lane.
+    pub(super) alone: bool,
+}
+
 /// Why a record may not wait in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
@@ -95,7 +105,7 @@ impl Lane {
             flights: Vec::new(),
             cap: CAP_UNPROVEN,
             latency: None,
-            proven: false,
+            failing: false,
             last_answer: now,
             breaker: Breaker::new(now),
             probe: None,
@@ -118,7 +128,8 @@ impl Lane {
         {
             self.client = Client::Absent;
             self.cap = CAP_UNPROVEN;
-            self.proven = false;
+            self.failing = false;
+            self.latency = None;
             self.breaker = Breaker::new(now);
             self.probe = None;
             self.hold_until = None;
@@ -146,7 +157,7 @@ impl Lane {
     }
 
     /// Whether a record that comes now may wait here; `share` is what the worker's memory allows it.
-    pub(super) fn admits(&self, now: Instant, limits: &Limits, share: usize) -> Result<(), Full> {
+    pub(super) fn admits(&self, now: Instant, limits: &Limits, share: Share) -> Result<(), Full> {
         match self.breaker.gate(now) {
             Gate::Shut { until } => return Err(Full::Shut { until }),
             Gate::Suspended => return Err(Full::Suspended),
@@ -157,25 +168,33 @@ impl Lane {
         if let Some(until) = self.hold_until.filter(|until| *until > now) {
             return Err(Full::Shut { until });
         }
-        if self.is_stalled(now, limits)
-            || self.queue.len() >= share.min(self.worth_queueing(limits))
-        {
+        if self.is_stalled(now, limits) || self.queue.len() >= self.worth_queueing(limits, share) {
             return Err(Full::Crowded);
         }
         Ok(())
     }
 
-    /// How many records can wait and still be sent within [`Limits::lane_wait_max`].
-    fn worth_queueing(&self, limits: &Limits) -> usize {
-        let Some(latency) = self.latency.filter(|_| self.proven) else {
-            return limits.unproven_queue_max;
+    /// How many records may wait. A stranger gets the benefit of the doubt up to an equal part of what the worker holds; a
+    /// lane that has failed since it last answered gets little; of one that answers, what it sends within
+    /// [`Limits::lane_wait_max`]. Alone, a lane delays nobody: then reading stops instead.
+    fn worth_queueing(&self, limits: &Limits, share: Share) -> usize {
+        let in_doubt = self.failing || self.flights.iter().any(|f| f.overdue);
+        let worth = match self.latency {
+            _ if self.failing => 0,
+            None if in_doubt => 0,
+            None => share.equal,
+            Some(_) if share.alone => share.at_most,
+            Some(latency) => {
+                // With the cap that it is growing towards: what waits now is sent then.
+                let by_latency = limits.lane_in_flight_max as f64 / latency.as_secs_f64().max(1e-6);
+                let per_second = self
+                    .bucket
+                    .as_ref()
+                    .map_or(by_latency, |b| b.per_second().min(by_latency));
+                (per_second * limits.lane_wait_max.as_secs_f64()) as usize
+            }
         };
-        let by_latency = self.cap / latency.as_secs_f64().max(1e-6);
-        let per_second = self
-            .bucket
-            .as_ref()
-            .map_or(by_latency, |b| b.per_second().min(by_latency));
-        ((per_second * limits.lane_wait_max.as_secs_f64()) as usize).max(limits.unproven_queue_max)
+        worth.max(limits.unproven_queue_max).min(share.at_most)
     }
 
     /// Nothing has come back for too long while something is overdue: what waits would wait for nothing.
@@ -234,11 +253,11 @@ impl Lane {
     /// The destination answered, with whatever: it is there, and takes more.
     pub(super) fn answered(&mut self, now: Instant, latency: Duration, limits: &Limits) {
         self.last_answer = now;
-        self.latency = Some(self.latency.map_or(latency, |l| (l * 7 + latency) / 8));
-        if !self.proven {
-            self.proven = true;
+        self.failing = false;
+        if self.latency.is_none() {
             self.cap = CAP_PROVEN;
         }
+        self.latency = Some(self.latency.map_or(latency, |l| (l * 7 + latency) / 8));
         self.cap = (self.cap + 1.0).min(limits.lane_in_flight_max as f64);
         self.probe = None;
         self.breaker.succeeded(now);
@@ -246,6 +265,7 @@ impl Lane {
 
     /// The destination failed.
     pub(super) fn failed(&mut self, now: Instant, asked: Option<Duration>, spread: f64) {
+        self.failing = true;
         self.cap = (self.cap / 2.0).max(CAP_UNPROVEN);
         self.probe = None;
         self.breaker.failed(now, spread);

@@ -95,3 +95,63 @@ impl Watch {
         ledger.set_marks(Marks::default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that starts, takes over what the last one committed, and dies on `killer`.
+    fn life(committed: &mut String, killer: i64, log: std::ops::Range<i64>) -> Option<i64> {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(log.start, committed);
+        let mut watch = Watch::start(&mut ledger, now);
+        *committed = ledger.metadata(4_096);
+        for offset in log {
+            ledger.receive(offset);
+            if watch.is_careful() {
+                if watch.convicts(&mut ledger, offset) {
+                    return Some(offset);
+                }
+                watch.suspect(&mut ledger, offset, now);
+                *committed = ledger.metadata(4_096);
+            }
+            if offset == killer {
+                return None;
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn the_record_that_kills_its_reader_is_found_and_no_other() {
+        let mut committed = String::new();
+        let convicted: Vec<i64> = (0..10).filter_map(|_| life(&mut committed, 7, 0..20)).collect();
+        assert_eq!(convicted.first(), Some(&7));
+    }
+
+    #[test]
+    fn deaths_long_apart_convict_nobody() {
+        let mut committed = String::new();
+        for _ in 0..10 {
+            let now = Instant::now();
+            let mut ledger = Ledger::new(0, &committed);
+            let mut watch = Watch::start(&mut ledger, now);
+            assert!(!watch.is_careful());
+            watch.progress(&mut ledger, now + FORGIVEN_AFTER);
+            committed = ledger.metadata(4_096);
+        }
+    }
+
+    #[test]
+    fn a_suspect_is_alone_until_it_is_settled_or_has_had_its_time() {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(0, "1;3;;");
+        let mut watch = Watch::start(&mut ledger, now);
+        ledger.receive(0);
+        watch.suspect(&mut ledger, 0, now);
+        assert!(watch.is_alone(&ledger, now));
+        assert!(!watch.is_alone(&ledger, now + ALONE_MAX));
+        ledger.settle(0);
+        assert!(!watch.is_alone(&ledger, now));
+    }
+}
