@@ -25,6 +25,8 @@ pub(crate) enum Unreadable {
     Value(#[from] DecodeError),
     #[error(transparent)]
     Header(#[from] HeaderError),
+    #[error("Kafka would not take what was made of it: {0}")]
+    Refused(String),
 }
 
 impl Unreadable {
@@ -34,6 +36,7 @@ impl Unreadable {
             Unreadable::Empty => "empty",
             Unreadable::Value(_) => "value",
             Unreadable::Header(_) => "header",
+            Unreadable::Refused(_) => "refused",
         }
     }
 }
@@ -47,7 +50,9 @@ impl<'a> Accepted<'a> {
         let mut deduplicate = false;
         for (name, value) in headers {
             match name {
-                headers::TENANT_ID => tenant_id = Some(headers::parse_text(headers::TENANT_ID, value)?),
+                headers::TENANT_ID => {
+                    tenant_id = Some(headers::parse_text(headers::TENANT_ID, value)?)
+                }
                 headers::CUSTOMER_ID => {
                     customer_id = Some(headers::parse_uuid(headers::CUSTOMER_ID, value)?);
                 }
@@ -57,7 +62,10 @@ impl<'a> Accepted<'a> {
                 _ => {}
             }
         }
-        let missing = |header| HeaderError { header, problem: "missing" };
+        let missing = |header| HeaderError {
+            header,
+            problem: "missing",
+        };
         let value = value.ok_or(Unreadable::Empty)?;
         Ok(Accepted {
             event: Event::parse(value.to_vec().into())?,

@@ -32,9 +32,12 @@ impl<'a> Document<'a> {
         node.as_ref().map_err(|invalid| *invalid)
     }
 
-    /// Whether anybody has asked yet.
+    /// Whether anybody has asked for it yet.
     #[cfg(test)]
-    pub(crate) fn is_opened(&self) -> bool {
-        self.payload.get().is_some() || self.metadata.get().is_some()
+    pub(crate) fn is_opened(&self, root: Root) -> bool {
+        match root {
+            Root::Payload => self.payload.get().is_some(),
+            Root::Metadata => self.metadata.get().is_some(),
+        }
     }
 }

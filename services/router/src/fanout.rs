@@ -74,14 +74,27 @@ impl Fanout {
         now_us: i64,
         out: &mut impl Out,
     ) -> Tally {
-        let routing = Routing { accepted, traceparent, now_us };
+        let routing = Routing {
+            accepted,
+            traceparent,
+            now_us,
+        };
         let event = &accepted.event;
         let mut tally = Tally::default();
         let mut found = std::mem::take(&mut self.found);
-        index.find(accepted.tenant_id, accepted.customer_id, event.event_type(), &mut found);
+        index.find(
+            accepted.tenant_id,
+            accepted.customer_id,
+            event.event_type(),
+            &mut found,
+        );
         if found.is_empty() {
             tally.no_match = 1;
-            let skip = Skip { class: "no_match", code: None, error: None };
+            let skip = Skip {
+                class: "no_match",
+                code: None,
+                error: None,
+            };
             self.skip(&routing, None, &skip, out);
         } else {
             let document = Document::new(event.payload(), event.metadata());
@@ -91,8 +104,13 @@ impl Fanout {
                     Ok(transformed) => {
                         tally.deliveries += 1;
                         delivery.destination_id = route.destination_id;
-                        delivery.delivery_id = identity::delivery_id(event.event_id(), route.destination_id);
-                        let value = if transformed { &self.value } else { &event.value()[..] };
+                        delivery.delivery_id =
+                            identity::delivery_id(event.event_id(), route.destination_id);
+                        let value = if transformed {
+                            &self.value
+                        } else {
+                            &event.value()[..]
+                        };
                         out.deliver(&route.kind, &delivery, value);
                     }
                     Err(skip) => {
@@ -117,13 +135,26 @@ impl Fanout {
         now_us: i64,
         out: &mut impl Out,
     ) {
-        let routing = Routing { accepted, traceparent, now_us };
-        let skip = Skip { class: "duplicate", code: None, error: None };
+        let routing = Routing {
+            accepted,
+            traceparent,
+            now_us,
+        };
+        let skip = Skip {
+            class: "duplicate",
+            code: None,
+            error: None,
+        };
         self.skip(&routing, None, &skip, out);
     }
 
     /// Whether a route takes the event, and whether `self.value` is what it takes.
-    fn judge(&mut self, route: &Route, routing: &Routing<'_>, document: &Document<'_>) -> Result<bool, Skip> {
+    fn judge(
+        &mut self,
+        route: &Route,
+        routing: &Routing<'_>,
+        document: &Document<'_>,
+    ) -> Result<bool, Skip> {
         let (filter, transform) = match &route.verdict {
             Verdict::Deliver => return Ok(false),
             Verdict::Refuse(refusal) => return Err(Skip::refused(*refusal)),
@@ -132,7 +163,11 @@ impl Fanout {
         if let Some(filter) = filter
             && !filter.passes(document).map_err(Skip::invalid)?
         {
-            return Err(Skip { class: "filtered", code: None, error: None });
+            return Err(Skip {
+                class: "filtered",
+                code: None,
+                error: None,
+            });
         }
         let Some(transform) = transform else {
             return Ok(false);
@@ -140,7 +175,9 @@ impl Fanout {
         let event = &routing.accepted.event;
         let schema_id = wire::split(event.value()).map_or(0, |(id, _)| id);
         self.value.clear();
-        let transformed = transform.apply(event, schema_id, document, &mut self.value).map_err(Skip::invalid)?;
+        let transformed = transform
+            .apply(event, schema_id, document, &mut self.value)
+            .map_err(Skip::invalid)?;
         if self.value.len() > VALUE_LEN_MAX {
             return Err(Skip {
                 class: "filtered",
@@ -151,9 +188,17 @@ impl Fanout {
         Ok(transformed)
     }
 
-    fn skip(&mut self, routing: &Routing<'_>, route: Option<&Route>, skip: &Skip, out: &mut impl Out) {
+    fn skip(
+        &mut self,
+        routing: &Routing<'_>,
+        route: Option<&Route>,
+        skip: &Skip,
+        out: &mut impl Out,
+    ) {
         let event = &routing.accepted.event;
-        let payload = route.is_some_and(|route| route.payload_mode == PayloadMode::Full).then(|| event.payload());
+        let payload = route
+            .is_some_and(|route| route.payload_mode == PayloadMode::Full)
+            .then(|| event.payload());
         let destination_id = route.map(|route| route.destination_id);
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
@@ -197,20 +242,29 @@ impl Skip {
         Skip {
             class: "filtered",
             code: Some("invalid_json"),
-            error: Some("the payload or the metadata cannot be read as JSON, and this destination has a filter or a transform"),
+            error: Some(
+                "the payload or the metadata cannot be read as JSON, and this destination has a filter or a transform",
+            ),
         }
     }
 
     fn refused(refusal: Refusal) -> Self {
         let (code, error) = match refusal {
             Refusal::Disabled => (None, None),
-            Refusal::UnknownKind => (Some("unknown_kind"), Some("no sink serves destinations of this kind")),
+            Refusal::UnknownKind => (
+                Some("unknown_kind"),
+                Some("no sink serves destinations of this kind"),
+            ),
             Refusal::Unusable => (
                 Some("invalid_config"),
                 Some("the destination's filter or transform cannot be applied as it was written"),
             ),
         };
-        Skip { class: "disabled", code, error }
+        Skip {
+            class: "disabled",
+            code,
+            error,
+        }
     }
 }
 

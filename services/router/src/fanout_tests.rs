@@ -14,13 +14,21 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 struct Written {
     deliveries: Vec<(String, Delivery, Event)>,
     /// Key, destination, outcome, class, code, payload.
-    records: Vec<(Uuid, Option<Uuid>, &'static str, String, Option<String>, Option<Vec<u8>>)>,
+    records: Vec<(
+        Uuid,
+        Option<Uuid>,
+        &'static str,
+        String,
+        Option<String>,
+        Option<Vec<u8>>,
+    )>,
 }
 
 impl Out for Written {
     fn deliver(&mut self, kind: &Kind, delivery: &Delivery, value: &[u8]) {
         let event = Event::parse(Bytes::copy_from_slice(value)).unwrap();
-        self.deliveries.push((kind.topic.to_string(), delivery.clone(), event));
+        self.deliveries
+            .push((kind.topic.to_string(), delivery.clone(), event));
     }
 
     fn record(&mut self, key: Uuid, attempt: &Attempt<'_>) {
@@ -29,7 +37,14 @@ impl Out for Written {
         assert_eq!(attempt.started_at_us, NOW_US);
         let payload = attempt.payload.map(<[u8]>::to_vec);
         let (class, code) = (attempt.class.to_owned(), attempt.code.map(str::to_owned));
-        self.records.push((key, attempt.destination_id, attempt.outcome.as_str(), class, code, payload));
+        self.records.push((
+            key,
+            attempt.destination_id,
+            attempt.outcome.as_str(),
+            class,
+            code,
+            payload,
+        ));
     }
 }
 
@@ -52,7 +67,10 @@ fn value(payload: &str) -> Vec<u8> {
 
 fn route(index: &Index, payload: &str) -> (Tally, Written) {
     let customer = identity::customer_id(TENANT, CUSTOMER).to_string();
-    let pairs = [(headers::TENANT_ID, TENANT.as_bytes()), (headers::CUSTOMER_ID, customer.as_bytes())];
+    let pairs = [
+        (headers::TENANT_ID, TENANT.as_bytes()),
+        (headers::CUSTOMER_ID, customer.as_bytes()),
+    ];
     let accepted = Accepted::read(Some(&value(payload)), pairs.into_iter()).unwrap();
     let mut written = Written::default();
     let tally = Fanout::new().route(index, &accepted, Some(TRACE), NOW_US, &mut written);
@@ -73,18 +91,42 @@ fn filter(value: i64) -> serde_json::Value {
 
 #[test]
 fn each_match_gets_the_original_bytes_under_its_own_delivery_id() {
-    let index = index(&[(1, json!({})), (2, json!({"kind": "s3", "state": "paused"})), (3, json!({"filter": filter(5)}))]);
+    let index = index(&[
+        (1, json!({})),
+        (2, json!({"kind": "s3", "state": "paused"})),
+        (3, json!({"filter": filter(5)})),
+    ]);
     let (tally, written) = route(&index, r#"{ "amount":  5.0 }"#);
-    assert_eq!(tally, Tally { deliveries: 3, ..Tally::default() });
+    assert_eq!(
+        tally,
+        Tally {
+            deliveries: 3,
+            ..Tally::default()
+        }
+    );
     assert_eq!(written.records, []);
-    let mut topics: Vec<_> = written.deliveries.iter().map(|(topic, ..)| topic.as_str()).collect();
+    let mut topics: Vec<_> = written
+        .deliveries
+        .iter()
+        .map(|(topic, ..)| topic.as_str())
+        .collect();
     topics.sort_unstable();
-    assert_eq!(topics, ["deliver.s3", "deliver.webhook", "deliver.webhook"], "paused is owed, not skipped");
+    assert_eq!(
+        topics,
+        ["deliver.s3", "deliver.webhook", "deliver.webhook"],
+        "paused is owed, not skipped"
+    );
     for (_, delivery, event) in &written.deliveries {
         assert_eq!(event.value(), &value(r#"{ "amount":  5.0 }"#));
-        assert_eq!(delivery.delivery_id, identity::delivery_id(EVENT_ID, delivery.destination_id));
+        assert_eq!(
+            delivery.delivery_id,
+            identity::delivery_id(EVENT_ID, delivery.destination_id)
+        );
         assert_eq!((&*delivery.tenant_id, delivery.attempt), (TENANT, 0));
-        assert_eq!(delivery.customer_id, identity::customer_id(TENANT, CUSTOMER));
+        assert_eq!(
+            delivery.customer_id,
+            identity::customer_id(TENANT, CUSTOMER)
+        );
         assert_eq!(delivery.traceparent.as_deref(), Some(TRACE));
         assert_eq!(delivery.not_before_ms, None);
     }
@@ -97,17 +139,34 @@ fn every_skip_is_recorded_with_its_reason() {
         (2, json!({"filter": filter(6)})),
         (3, json!({"filter": filter(6), "payloadMode": "off"})),
         (4, json!({"kind": "carrier_pigeon"})),
-        (5, json!({"transform": [{"set": {"path": "payload.x", "value": 0.12345678901234567}}]})),
+        (
+            5,
+            json!({"transform": [{"set": {"path": "payload.x", "value": 0.12345678901234567}}]}),
+        ),
         (6, json!({"state": "disabled", "filter": filter(0)})),
     ]);
     let (tally, mut written) = route(&index, r#"{"amount":5}"#);
-    assert_eq!(tally, Tally { filtered: 2, disabled: 4, ..Tally::default() });
+    assert_eq!(
+        tally,
+        Tally {
+            filtered: 2,
+            disabled: 4,
+            ..Tally::default()
+        }
+    );
     assert!(written.deliveries.is_empty());
     written.records.sort();
     let payload = Some(br#"{"amount":5}"#.to_vec());
     let record = |id: u128, class: &str, code: Option<&str>, payload: &Option<Vec<u8>>| {
         let id = Uuid::from_u128(id);
-        (id, Some(id), "skipped", class.to_owned(), code.map(str::to_owned), payload.clone())
+        (
+            id,
+            Some(id),
+            "skipped",
+            class.to_owned(),
+            code.map(str::to_owned),
+            payload.clone(),
+        )
     };
     assert_eq!(
         written.records,
@@ -127,14 +186,26 @@ fn an_event_that_nobody_wants_leaves_one_record_under_its_own_id() {
     let mut index = Index::default();
     index.put(&destination(1, &["user.*"], json!({})));
     let (tally, written) = route(&index, "{}");
-    assert_eq!(tally, Tally { no_match: 1, ..Tally::default() });
-    assert_eq!(written.records, [(EVENT_ID, None, "skipped", "no_match".to_owned(), None, None)]);
+    assert_eq!(
+        tally,
+        Tally {
+            no_match: 1,
+            ..Tally::default()
+        }
+    );
+    assert_eq!(
+        written.records,
+        [(EVENT_ID, None, "skipped", "no_match".to_owned(), None, None)]
+    );
 }
 
 #[test]
 fn a_transform_is_one_destinations_own() {
     let index = index(&[
-        (1, json!({"transform": [{"mask": {"path": "payload.card", "keep_last": 4}}]})),
+        (
+            1,
+            json!({"transform": [{"mask": {"path": "payload.card", "keep_last": 4}}]}),
+        ),
         (2, json!({})),
         (3, json!({"transform": [{"drop": ["payload.nothing"]}]})),
     ]);
@@ -145,7 +216,11 @@ fn a_transform_is_one_destinations_own() {
         let text = std::str::from_utf8(event.payload()).unwrap();
         if delivery.destination_id == Uuid::from_u128(1) {
             assert_eq!(text, r#"{"card":"************1111"}"#);
-            assert_eq!(wire::split(event.value()).unwrap().0, 42, "with the schema it came with");
+            assert_eq!(
+                wire::split(event.value()).unwrap().0,
+                42,
+                "with the schema it came with"
+            );
         } else {
             assert_eq!(text, payload);
         }
@@ -157,12 +232,27 @@ fn what_cannot_be_read_as_json_goes_out_only_where_nobody_reads_it() {
     let index = index(&[
         (1, json!({})),
         (2, json!({"filter": {"not": filter(1)}})),
-        (3, json!({"transform": [{"mask": {"path": "payload.card"}}]})),
+        (
+            3,
+            json!({"transform": [{"mask": {"path": "payload.card"}}]}),
+        ),
     ]);
     let (tally, written) = route(&index, "{\"amount\":");
-    assert_eq!(tally, Tally { deliveries: 1, filtered: 2, ..Tally::default() });
+    assert_eq!(
+        tally,
+        Tally {
+            deliveries: 1,
+            filtered: 2,
+            ..Tally::default()
+        }
+    );
     assert_eq!(written.deliveries[0].1.destination_id, Uuid::from_u128(1));
-    assert!(written.records.iter().all(|record| record.4.as_deref() == Some("invalid_json")));
+    assert!(
+        written
+            .records
+            .iter()
+            .all(|record| record.4.as_deref() == Some("invalid_json"))
+    );
 }
 
 #[test]
@@ -182,7 +272,10 @@ fn a_record_that_cannot_be_routed_says_why() {
     let customer = (headers::CUSTOMER_ID, customer.as_bytes());
     let read = |value: Option<&[u8]>, pairs: &[(&'static str, &'static [u8])]| {
         let pairs: Vec<_> = pairs.to_vec();
-        Accepted::read(value, pairs.into_iter()).map(|_| ()).unwrap_err().to_string()
+        Accepted::read(value, pairs.into_iter())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     };
     let leaked: &'static [u8] = Box::leak(customer.1.to_vec().into_boxed_slice());
     let customer = (customer.0, leaked);
@@ -193,8 +286,16 @@ fn a_record_that_cannot_be_routed_says_why() {
         (Some(&good[..good.len() - 1]), &[tenant, customer], "ends"),
         (Some(&good[..]), &[customer], "tenant_id is missing"),
         (Some(&good[..]), &[tenant], "customer_id is missing"),
-        (Some(&good[..]), &[tenant, (headers::CUSTOMER_ID, b"x")], "customer_id is not a UUID"),
-        (Some(&good[..]), &[(headers::TENANT_ID, b"\xff"), customer], "tenant_id is not UTF-8"),
+        (
+            Some(&good[..]),
+            &[tenant, (headers::CUSTOMER_ID, b"x")],
+            "customer_id is not a UUID",
+        ),
+        (
+            Some(&good[..]),
+            &[(headers::TENANT_ID, b"\xff"), customer],
+            "tenant_id is not UTF-8",
+        ),
     ] {
         let said = read(value, pairs);
         assert!(said.contains(says), "{said}, not {says}");

@@ -66,7 +66,11 @@ fn each_operator_on_each_kind_of_value() {
     ] {
         let condition = json!({"path": path, "op": op, "value": value});
         assert_eq!(passes(condition.clone()), wanted, "{condition}");
-        assert_eq!(passes(json!({ "not": condition })), !wanted, "not {path} {op}");
+        assert_eq!(
+            passes(json!({ "not": condition })),
+            !wanted,
+            "not {path} {op}"
+        );
     }
 }
 
@@ -102,7 +106,10 @@ fn trees_combine_as_logic_does() {
         (json!({"all": [yes(), no()]}), false),
         (json!({"any": [no(), yes()]}), true),
         (json!({"any": [no(), no()]}), false),
-        (json!({"not": {"any": [no(), {"all": [yes(), no()]}]}}), true),
+        (
+            json!({"not": {"any": [no(), {"all": [yes(), no()]}]}}),
+            true,
+        ),
     ] {
         assert_eq!(passes(filter.clone()), wanted, "{filter}");
     }
@@ -126,4 +133,15 @@ fn a_payload_that_is_not_json_is_reported_and_not_passed() {
         let document = Document::new(bad.as_bytes(), b"{}");
         assert_eq!(filter.passes(&document), Err(Invalid), "{bad}");
     }
+}
+
+#[test]
+fn nothing_is_opened_that_the_answer_does_not_need() {
+    use crate::path::Root::{Metadata, Payload};
+    let document = Document::new(PAYLOAD.as_bytes(), METADATA.as_bytes());
+    let region = json!({"path": "metadata.region", "op": "eq", "value": "us"});
+    let amount = json!({"path": "payload.amount", "op": "gt", "value": 1});
+    let both = compile(json!({"all": [region, amount]})).unwrap();
+    assert!(!both.passes(&document).unwrap());
+    assert!(document.is_opened(Metadata) && !document.is_opened(Payload));
 }

@@ -125,7 +125,10 @@ impl Index {
             found.dedup();
         }
         // A customer's id follows from its tenant, so this refuses only what a wrong configuration would let through.
-        found.retain(|slot| self.route(*slot).is_some_and(|r| *r.tenant_id == *tenant_id));
+        found.retain(|slot| {
+            self.route(*slot)
+                .is_some_and(|r| *r.tenant_id == *tenant_id)
+        });
     }
 
     pub(crate) fn route(&self, slot: u32) -> Option<&Route> {

@@ -6,8 +6,15 @@ use crate::testing::{CUSTOMER, TENANT, destination, of_customer};
 
 fn find(index: &Index, tenant: &str, customer: &str, event_type: &str) -> Vec<u128> {
     let mut found = Vec::new();
-    index.find(tenant, identity::customer_id(tenant, customer), event_type, &mut found);
-    let ids = found.iter().map(|slot| index.route(*slot).unwrap().destination_id.as_u128());
+    index.find(
+        tenant,
+        identity::customer_id(tenant, customer),
+        event_type,
+        &mut found,
+    );
+    let ids = found
+        .iter()
+        .map(|slot| index.route(*slot).unwrap().destination_id.as_u128());
     let mut ids: Vec<_> = ids.collect();
     ids.sort_unstable();
     ids
@@ -40,14 +47,22 @@ fn patterns_match_what_they_say_and_nothing_else() {
     ] {
         let mut index = Index::default();
         index.put(&destination(1, &[pattern], json!({})));
-        assert_eq!(!found(&index, event_type).is_empty(), wanted, "{pattern} on {event_type}");
+        assert_eq!(
+            !found(&index, event_type).is_empty(),
+            wanted,
+            "{pattern} on {event_type}"
+        );
     }
 }
 
 #[test]
 fn a_destination_is_found_once_however_many_patterns_match() {
     let mut index = Index::default();
-    index.put(&destination(1, &["*", "order.*", "order.item.*", "order.item.added", "*"], json!({})));
+    index.put(&destination(
+        1,
+        &["*", "order.*", "order.item.*", "order.item.added", "*"],
+        json!({}),
+    ));
     index.put(&destination(2, &["order.*", "user.*"], json!({})));
     assert_eq!(found(&index, "order.item.added"), [1, 2]);
     assert_eq!(found(&index, "user.x"), [1, 2]);
@@ -65,7 +80,12 @@ fn nothing_crosses_customers_or_tenants() {
     assert_eq!(find(&index, "other", "c-1", "x"), [3]);
     // A header that names another tenant's customer finds nobody.
     let mut found = Vec::new();
-    index.find("other", identity::customer_id("acme", "c-1"), "x", &mut found);
+    index.find(
+        "other",
+        identity::customer_id("acme", "c-1"),
+        "x",
+        &mut found,
+    );
     assert!(found.is_empty());
 }
 
@@ -84,7 +104,11 @@ fn an_event_looks_only_at_destinations_that_match() {
     index.find(TENANT, customer, "type77.x", &mut slots);
     assert_eq!(slots.len(), 1, "candidates");
     index.find(TENANT, customer, "nobody.wants", &mut slots);
-    assert_eq!((slots.len(), slots.capacity() < 16), (0, true), "never held more than it returned");
+    assert_eq!(
+        (slots.len(), slots.capacity() < 16),
+        (0, true),
+        "never held more than it returned"
+    );
 }
 
 #[test]
@@ -101,7 +125,11 @@ fn a_change_leaves_nothing_of_what_was_before() {
     assert!(index.is_empty() && index.wanted.is_empty());
     assert!(index.patterns.exact.is_empty() && index.patterns.below.is_empty());
     index.put(&destination(3, &["z", "order.*"], json!({})));
-    assert_eq!((index.routes.len(), index.patterns.named.len()), (2, 2), "places are used again");
+    assert_eq!(
+        (index.routes.len(), index.patterns.named.len()),
+        (2, 2),
+        "places are used again"
+    );
     assert_eq!(found(&index, "z"), [3]);
 }
 
@@ -114,24 +142,39 @@ fn random_changes_agree_with_asking_everybody() {
         None => pattern == event_type,
     };
     let types = ["a", "a.b", "a.b.c", "a.c", "b.a", "ab", "ab.c"];
-    let patterns = ["*", "a.*", "a.b.*", "a", "a.b", "a.b.c", "b.*", "ab.c", "ab.*"];
+    let patterns = [
+        "*", "a.*", "a.b.*", "a", "a.b", "a.b.c", "b.*", "ab.c", "ab.*",
+    ];
     for seed in 0..20 {
         let mut random = SmallRng::seed_from_u64(seed);
         let (mut index, mut model) = (Index::default(), HashMap::<u128, Vec<&str>>::new());
         for _ in 0..300 {
             let id = random.random_range(0..12);
             if random.random_bool(0.3) {
-                assert_eq!(index.remove(Uuid::from_u128(id)), model.remove(&id).is_some());
+                assert_eq!(
+                    index.remove(Uuid::from_u128(id)),
+                    model.remove(&id).is_some()
+                );
             } else {
                 let count = random.random_range(1..4);
-                let chosen: Vec<_> = (0..count).map(|_| patterns[random.random_range(0..patterns.len())]).collect();
+                let chosen: Vec<_> = (0..count)
+                    .map(|_| patterns[random.random_range(0..patterns.len())])
+                    .collect();
                 index.put(&destination(id, &chosen, json!({})));
                 model.insert(id, chosen);
             }
             for event_type in types {
-                let mut wanted: Vec<u128> = model.iter().filter(|(_, p)| p.iter().any(|p| matches(p, event_type))).map(|(id, _)| *id).collect();
+                let mut wanted: Vec<u128> = model
+                    .iter()
+                    .filter(|(_, p)| p.iter().any(|p| matches(p, event_type)))
+                    .map(|(id, _)| *id)
+                    .collect();
                 wanted.sort_unstable();
-                assert_eq!(found(&index, event_type), wanted, "seed {seed}, {event_type}");
+                assert_eq!(
+                    found(&index, event_type),
+                    wanted,
+                    "seed {seed}, {event_type}"
+                );
             }
         }
     }

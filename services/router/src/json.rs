@@ -41,9 +41,7 @@ impl<'a> Node<'a> {
     pub(crate) fn object(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let raw = std::str::from_utf8(bytes).map_err(|_| Invalid)?;
         let raw = raw.trim_matches([' ', '\n', '\r', '\t']);
-        raw.starts_with('{')
-            .then(|| Node::new(raw))
-            .ok_or(Invalid)
+        raw.starts_with('{').then(|| Node::new(raw)).ok_or(Invalid)
     }
 
     fn new(raw: &'a str) -> Self {
@@ -64,7 +62,11 @@ impl<'a> Node<'a> {
     }
 
     /// The member of that name, or the element of that number; `None` where there is none.
-    pub(crate) fn member(&self, name: &str, index: Option<usize>) -> Result<Option<&Self>, Invalid> {
+    pub(crate) fn member(
+        &self,
+        name: &str,
+        index: Option<usize>,
+    ) -> Result<Option<&Self>, Invalid> {
         Ok(match self.content()? {
             Content::Object(members) => {
                 let found = members.iter().rev().find(|(key, _)| key == name);
@@ -110,7 +112,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(8);
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                while let Some((Text(name), value)) =
+                    map.next_entry::<Text<'de>, &'de RawValue>()?
+                {
                     members.push((name, Node::new(value.get())));
                 }
                 Ok(Members(members))

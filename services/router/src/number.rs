@@ -66,7 +66,11 @@ impl<'a> Decimal<'a> {
             (Some(_), Some(_)) if self.negative != other.negative => sign(self.negative),
             (Some(a), Some(b)) => {
                 let sizes = a.cmp(&b).then_with(|| self.compare_digits(other));
-                if self.negative { sizes.reverse() } else { sizes }
+                if self.negative {
+                    sizes.reverse()
+                } else {
+                    sizes
+                }
             }
         }
     }
@@ -115,7 +119,9 @@ pub(crate) fn exact(number: &serde_json::Number) -> Result<Box<str>, String> {
     let text = number.to_string();
     let is_integer = number.is_i64() || number.is_u64();
     if !is_integer && Decimal::new(&text).significant_digits() > 15 {
-        return Err(format!("is a number of more digits than can be compared exactly ({text}); write an integer of at most 64 bits or at most 15 digits"));
+        return Err(format!(
+            "is a number of more digits than can be compared exactly ({text}); write an integer of at most 64 bits or at most 15 digits"
+        ));
     }
     Ok(text.into())
 }

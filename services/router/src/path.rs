@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(names("metadata.app.version"), ["app.version"]);
         let path = Path::parse("payload.10.01.x1").unwrap();
         let indexes: Vec<_> = path.segments.iter().map(|s| s.index).collect();
-        assert_eq!(indexes, [Some(10), None, None], "01 is a name, as in JSON Pointer");
+        assert_eq!(
+            indexes,
+            [Some(10), None, None],
+            "01 is a name, as in JSON Pointer"
+        );
     }
 
     #[test]

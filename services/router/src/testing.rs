@@ -30,7 +30,12 @@ pub(crate) fn destination(id: u128, event_types: &[&str], more: serde_json::Valu
     destination
 }
 
-pub(crate) fn of_customer(id: u128, tenant: &str, customer: &str, event_types: &[&str]) -> Destination {
+pub(crate) fn of_customer(
+    id: u128,
+    tenant: &str,
+    customer: &str,
+    event_types: &[&str],
+) -> Destination {
     let more = json!({
         "tenantId": tenant,
         "customerExternalId": customer,

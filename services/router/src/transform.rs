@@ -35,9 +35,18 @@ pub(crate) struct Transform {
 enum Step {
     Keep(Chosen),
     Drop(Chosen),
-    Rename { from: Path, to: Path },
-    Set { path: Path, value: serde_json::Value },
-    Mask { path: Path, keep_last: usize },
+    Rename {
+        from: Path,
+        to: Path,
+    },
+    Set {
+        path: Path,
+        value: serde_json::Value,
+    },
+    Mask {
+        path: Path,
+        keep_last: usize,
+    },
 }
 
 /// The paths of one step, by root.
@@ -188,7 +197,9 @@ fn keep(value: &mut Value<'_, '_>, branch: &Branch, changed: &mut bool) -> Resul
     };
     match value {
         Value::Object(members) => {
-            value::retain(members, |_, (name, child)| verdict(child, branch.member(name)))?;
+            value::retain(members, |_, (name, child)| {
+                verdict(child, branch.member(name))
+            })?;
         }
         Value::Array(elements) => {
             value::retain(elements, |at, child| verdict(child, branch.element(at)))?;
@@ -211,7 +222,9 @@ fn drop_chosen(value: &mut Value<'_, '_>, branch: &Branch) -> Result<bool, Inval
     };
     match value {
         Value::Object(members) => {
-            value::retain(members, |_, (name, child)| verdict(child, branch.member(name)))?;
+            value::retain(members, |_, (name, child)| {
+                verdict(child, branch.member(name))
+            })?;
         }
         Value::Array(elements) => {
             value::retain(elements, |at, child| verdict(child, branch.element(at)))?;

@@ -31,7 +31,10 @@ mod tests {
         let id = Uuid::from_u128(7);
         let value = encode(42, 1_800_000_000_000);
         let key = id.as_bytes().as_slice();
-        assert_eq!(decode(Some(key), Some(&value)), Some((id, 42, 1_800_000_000_000)));
+        assert_eq!(
+            decode(Some(key), Some(&value)),
+            Some((id, 42, 1_800_000_000_000))
+        );
         assert_eq!(decode(Some(key), None), None, "a tombstone");
         assert_eq!(decode(Some(key), Some(&value[1..])), None);
         assert_eq!(decode(Some(b"x"), Some(&value)), None);

@@ -47,7 +47,13 @@ impl Restoring {
         let (connection, client_id) = (connection.clone(), format!("{client_id}-dedup"));
         let reader = move || {
             loop {
-                match read(&connection, &client_id, (partition, next_offset), limits, &cancelled) {
+                match read(
+                    &connection,
+                    &client_id,
+                    (partition, next_offset),
+                    limits,
+                    &cancelled,
+                ) {
                     Ok(Some(window)) => {
                         // Nobody is there to take it when the partition was revoked meanwhile.
                         let _ = send.send(window);
@@ -61,12 +67,18 @@ impl Restoring {
                 }
             }
         };
-        let spawned = std::thread::Builder::new().name(format!("dedup-{partition}")).spawn(reader);
+        let spawned = std::thread::Builder::new()
+            .name(format!("dedup-{partition}"))
+            .spawn(reader);
         if let Err(error) = spawned {
             // The partition stays held, which its lag shows.
             tracing::error!(%error, partition, "dedup.restore_not_started");
         }
-        Restoring { result, _alive: alive, started: Instant::now() }
+        Restoring {
+            result,
+            _alive: alive,
+            started: Instant::now(),
+        }
     }
 
     /// The window once it is complete, and how long that took.
@@ -100,7 +112,9 @@ fn read(
                 None => unreadable += u64::from(record.payload().is_some()),
             },
             Some(Err(KafkaError::PartitionEOF(_))) => break,
-            Some(Err(error)) if passes(&error) => tracing::warn!(%error, partition, "dedup.restore_waits"),
+            Some(Err(error)) if passes(&error) => {
+                tracing::warn!(%error, partition, "dedup.restore_waits")
+            }
             Some(Err(error)) => return Err(error),
             None => {}
         }

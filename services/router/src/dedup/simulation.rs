@@ -67,7 +67,9 @@ impl Worker {
         if self.settled.contains(&offset) {
             return;
         }
-        let sight = self.window.see(record.id, offset as i64, record.accepted_ms, i64::MAX);
+        let sight = self
+            .window
+            .see(record.id, offset as i64, record.accepted_ms, i64::MAX);
         let entry = match sight {
             Sight::Original { accepted_ms } => {
                 *kafka.routed.entry(offset).or_default() += 1;
@@ -78,7 +80,11 @@ impl Worker {
                 None
             }
         };
-        let in_flight = InFlight { entry, entry_acked: entry.is_none(), copies_acked: false };
+        let in_flight = InFlight {
+            entry,
+            entry_acked: entry.is_none(),
+            copies_acked: false,
+        };
         self.in_flight.insert(offset, in_flight);
     }
 
@@ -159,7 +165,9 @@ fn play(log: &[Record], random: &mut SmallRng, ahead_max: usize) -> Kafka {
             && random.random_bool(0.3)
         {
             match random.random_bool(0.5) {
-                true if zombie.next < zombie.committable + ahead_max => zombie.read(log, &mut kafka),
+                true if zombie.next < zombie.committable + ahead_max => {
+                    zombie.read(log, &mut kafka)
+                }
                 _ => zombie.acknowledge(random, &mut kafka),
             }
         }
@@ -174,7 +182,10 @@ fn log(random: &mut SmallRng, len: usize, ids: u128, gap_ms: i64) -> Vec<Record>
         now += random.random_range(0..=2 * gap_ms);
         // Several ingests, whose clocks differ a little.
         let accepted_ms = now - random.random_range(0..50);
-        Record { id: Uuid::from_u128(random.random_range(0..ids)), accepted_ms }
+        Record {
+            id: Uuid::from_u128(random.random_range(0..ids)),
+            accepted_ms,
+        }
     });
     records.collect()
 }
@@ -190,7 +201,10 @@ fn crashes_and_rebalances_change_no_decision() {
         let routed: BTreeSet<usize> = kafka.routed.keys().copied().collect();
         assert_eq!(routed, wanted, "seed {seed}: routed and nothing else");
         let dropped: BTreeSet<usize> = (0..log.len()).filter(|o| !wanted.contains(o)).collect();
-        assert_eq!(kafka.dropped, dropped, "seed {seed}: dropped, recorded, and nothing else");
+        assert_eq!(
+            kafka.dropped, dropped,
+            "seed {seed}: dropped, recorded, and nothing else"
+        );
     }
 }
 
@@ -202,13 +216,29 @@ fn a_backlog_of_several_windows_that_crashes_drops_nothing_that_was_not_routed()
         let kafka = play(&log, &mut random, 100);
         for dropped in &kafka.dropped {
             let record = log[*dropped];
-            let routed = kafka.routed.keys().filter(|routed| *routed < dropped).any(|routed| {
-                let earlier = log[*routed];
-                earlier.id == record.id && record.accepted_ms - earlier.accepted_ms < WINDOW_MS + 100
-            });
-            assert!(routed, "seed {seed}: offset {dropped} was dropped for nothing");
+            let routed = kafka
+                .routed
+                .keys()
+                .filter(|routed| *routed < dropped)
+                .any(|routed| {
+                    let earlier = log[*routed];
+                    earlier.id == record.id
+                        && record.accepted_ms - earlier.accepted_ms < WINDOW_MS + 100
+                });
+            assert!(
+                routed,
+                "seed {seed}: offset {dropped} was dropped for nothing"
+            );
         }
-        let decided = kafka.dropped.iter().chain(kafka.routed.keys()).collect::<BTreeSet<_>>();
-        assert_eq!(decided.len(), log.len(), "seed {seed}: every record was decided on");
+        let decided = kafka
+            .dropped
+            .iter()
+            .chain(kafka.routed.keys())
+            .collect::<BTreeSet<_>>();
+        assert_eq!(
+            decided.len(),
+            log.len(),
+            "seed {seed}: every record was decided on"
+        );
     }
 }

@@ -151,12 +151,20 @@ impl Window {
         let fraction = within_ms * (1 << FRACTION_BITS) / self.generation_ms;
         let packed = (offset.max(0) as u64) << FRACTION_BITS | fraction as u64;
         let hasher = &self.hasher;
-        let at = self.generations.partition_point(|(other, _)| *other < number);
-        if self.generations.get(at).is_none_or(|(other, _)| *other != number) {
+        let at = self
+            .generations
+            .partition_point(|(other, _)| *other < number);
+        if self
+            .generations
+            .get(at)
+            .is_none_or(|(other, _)| *other != number)
+        {
             self.generations.insert(at, (number, HashTable::new()));
         }
         let table = &mut self.generations[at].1;
-        table.insert_unique(hash, Entry { id, packed }, |entry| hasher.hash_one(entry.id));
+        table.insert_unique(hash, Entry { id, packed }, |entry| {
+            hasher.hash_one(entry.id)
+        });
         self.len += 1;
     }
 
@@ -173,7 +181,10 @@ impl Window {
     /// Whether one more fits into a generation, if need be in the place of the oldest ones.
     fn make_room(&mut self, number: i64) -> bool {
         while self.len >= self.entries_max {
-            let older = self.generations.front().is_some_and(|(oldest, _)| *oldest < number);
+            let older = self
+                .generations
+                .front()
+                .is_some_and(|(oldest, _)| *oldest < number);
             self.forgotten += match older {
                 true => self.drop_oldest() as u64,
                 false => 1,
@@ -186,7 +197,10 @@ impl Window {
     }
 
     fn drop_oldest(&mut self) -> usize {
-        let dropped = self.generations.pop_front().map_or(0, |(_, table)| table.len());
+        let dropped = self
+            .generations
+            .pop_front()
+            .map_or(0, |(_, table)| table.len());
         self.len -= dropped;
         dropped
     }
@@ -211,11 +225,20 @@ mod tests {
     fn the_same_record_read_again_is_no_duplicate_of_itself() {
         let mut window = Window::new(24 * HOUR, 100);
         assert!(is_original(window.see(id(1), 10, NOW, NOW)));
-        assert_eq!(window.see(id(1), 11, NOW + 5, NOW + 5), Sight::Duplicate { first_offset: 10 });
+        assert_eq!(
+            window.see(id(1), 11, NOW + 5, NOW + 5),
+            Sight::Duplicate { first_offset: 10 }
+        );
         for _ in 0..3 {
-            assert!(is_original(window.see(id(1), 10, NOW, NOW + HOUR)), "read again");
+            assert!(
+                is_original(window.see(id(1), 10, NOW, NOW + HOUR)),
+                "read again"
+            );
         }
-        assert_eq!(window.see(id(1), 12, NOW - 9, NOW), Sight::Duplicate { first_offset: 10 });
+        assert_eq!(
+            window.see(id(1), 12, NOW - 9, NOW),
+            Sight::Duplicate { first_offset: 10 }
+        );
         assert_eq!(window.len(), 1);
     }
 
@@ -224,10 +247,16 @@ mod tests {
         let mut window = Window::new(24 * HOUR, 100);
         window.see(id(1), 10, NOW, NOW);
         let nearly = NOW + 24 * HOUR - 10_000;
-        assert_eq!(window.see(id(1), 20, nearly, nearly), Sight::Duplicate { first_offset: 10 });
+        assert_eq!(
+            window.see(id(1), 20, nearly, nearly),
+            Sight::Duplicate { first_offset: 10 }
+        );
         let after = NOW + 24 * HOUR;
         assert!(is_original(window.see(id(1), 30, after, after)));
-        assert_eq!(window.see(id(1), 40, after + 1, after + 1), Sight::Duplicate { first_offset: 30 });
+        assert_eq!(
+            window.see(id(1), 40, after + 1, after + 1),
+            Sight::Duplicate { first_offset: 30 }
+        );
         assert!(is_original(window.see(id(1), 30, after, after)));
     }
 
@@ -251,12 +280,18 @@ mod tests {
         for n in 0..100 {
             window.see(id(n as u128), n, NOW, NOW);
         }
-        assert!(is_original(window.see(id(100), 100, NOW, NOW)), "routed though not remembered");
+        assert!(
+            is_original(window.see(id(100), 100, NOW, NOW)),
+            "routed though not remembered"
+        );
         assert_eq!((window.len(), window.forgotten()), (100, 1));
         let later = NOW + 3 * HOUR;
         assert!(is_original(window.see(id(101), 101, later, later)));
         assert_eq!((window.len(), window.forgotten()), (1, 101));
-        assert_eq!(window.see(id(101), 102, later, later), Sight::Duplicate { first_offset: 101 });
+        assert_eq!(
+            window.see(id(101), 102, later, later),
+            Sight::Duplicate { first_offset: 101 }
+        );
     }
 
     #[test]
@@ -264,10 +299,19 @@ mod tests {
         let mut window = Window::new(24 * HOUR, 100);
         window.see(id(1), 1, NOW, NOW);
         window.see(id(2), 2, NOW + 1_000 * HOUR, NOW);
-        assert_eq!(window.see(id(1), 3, NOW, NOW), Sight::Duplicate { first_offset: 1 });
-        assert_eq!(window.see(id(2), 4, NOW, NOW), Sight::Duplicate { first_offset: 2 });
+        assert_eq!(
+            window.see(id(1), 3, NOW, NOW),
+            Sight::Duplicate { first_offset: 1 }
+        );
+        assert_eq!(
+            window.see(id(2), 4, NOW, NOW),
+            Sight::Duplicate { first_offset: 2 }
+        );
         window.see(id(3), 5, 0, NOW);
-        assert_eq!(window.see(id(3), 6, 0, NOW), Sight::Duplicate { first_offset: 5 });
+        assert_eq!(
+            window.see(id(3), 6, 0, NOW),
+            Sight::Duplicate { first_offset: 5 }
+        );
     }
 
     #[test]
@@ -280,16 +324,25 @@ mod tests {
         assert_eq!(window.len(), 2);
         assert!(is_original(window.see(id(1), 10, NOW, later)));
         let at = NOW + 20 * HOUR;
-        assert_eq!(window.see(id(1), 20, at, later), Sight::Duplicate { first_offset: 10 });
+        assert_eq!(
+            window.see(id(1), 20, at, later),
+            Sight::Duplicate { first_offset: 10 }
+        );
         assert!(is_original(window.see(id(1), 30, later, later)));
-        assert_eq!(window.see(id(1), 40, later, later), Sight::Duplicate { first_offset: 30 });
+        assert_eq!(
+            window.see(id(1), 40, later, later),
+            Sight::Duplicate { first_offset: 30 }
+        );
     }
 
     #[test]
     fn a_short_window_is_exact_to_a_fraction_of_it() {
         let mut window = Window::new(1_000, 100);
         window.see(id(1), 1, NOW, NOW);
-        assert_eq!(window.see(id(1), 2, NOW + 990, NOW + 990), Sight::Duplicate { first_offset: 1 });
+        assert_eq!(
+            window.see(id(1), 2, NOW + 990, NOW + 990),
+            Sight::Duplicate { first_offset: 1 }
+        );
         assert!(is_original(window.see(id(1), 3, NOW + 1_000, NOW + 1_000)));
     }
 }

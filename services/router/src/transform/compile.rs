@@ -14,9 +14,8 @@ impl Transform {
     pub(crate) fn compile(declared: &[Declared], at: &str) -> Result<Self, Problem> {
         let steps = declared.iter().enumerate();
         let steps = steps.map(|(index, declared)| {
-            step(declared).map_err(|(field, message)| {
-                Problem::new(format!("{at}/{index}/{field}"), message)
-            })
+            step(declared)
+                .map_err(|(field, message)| Problem::new(format!("{at}/{index}/{field}"), message))
         });
         Ok(Transform {
             steps: steps.collect::<Result<_, _>>()?,
@@ -33,7 +32,8 @@ fn step(declared: &Declared) -> Result<Step, (String, String)> {
         Declared::Rename { from, to } => {
             let (from, to) = (path("rename/from", from)?, path("rename/to", to)?);
             if from.root != to.root {
-                let problem = "must stay in the same part of the event as from (payload or metadata)";
+                let problem =
+                    "must stay in the same part of the event as from (payload or metadata)";
                 return Err(("rename/to".to_owned(), problem.to_owned()));
             }
             Step::Rename { from, to }
@@ -46,7 +46,10 @@ fn step(declared: &Declared) -> Result<Step, (String, String)> {
                 value: value.clone(),
             }
         }
-        Declared::Mask { path: at, keep_last } => Step::Mask {
+        Declared::Mask {
+            path: at,
+            keep_last,
+        } => Step::Mask {
             path: path("mask/path", at)?,
             keep_last: *keep_last,
         },

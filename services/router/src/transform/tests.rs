@@ -56,7 +56,8 @@ fn payload(payload: &str, steps: serde_json::Value) -> String {
 
 #[test]
 fn what_no_step_reaches_keeps_its_bytes() {
-    let text = r#"{ "big": 123456789012345678901234567890.10, "z" : {"x":1e400, "é":"\u00e9"},"a":1 }"#;
+    let text =
+        r#"{ "big": 123456789012345678901234567890.10, "z" : {"x":1e400, "é":"\u00e9"},"a":1 }"#;
     assert_eq!(
         payload(text, json!([{"drop": ["payload.a"]}])),
         r#"{"big":123456789012345678901234567890.10,"z":{"x":1e400, "é":"\u00e9"}}"#
@@ -83,10 +84,19 @@ fn keep_drops_the_rest_of_what_it_names() {
     let text = r#"{"a":{"b":1,"c":2},"d":[10,11,12],"e":5,"f":{"g":1}}"#;
     for (paths, wanted) in [
         (json!(["payload.e"]), r#"{"e":5}"#),
-        (json!(["payload.a.c", "payload.e"]), r#"{"a":{"c":2},"e":5}"#),
-        (json!(["payload.a", "payload.a.c"]), r#"{"a":{"b":1,"c":2}}"#),
+        (
+            json!(["payload.a.c", "payload.e"]),
+            r#"{"a":{"c":2},"e":5}"#,
+        ),
+        (
+            json!(["payload.a", "payload.a.c"]),
+            r#"{"a":{"b":1,"c":2}}"#,
+        ),
         (json!(["payload.d.0", "payload.d.2"]), r#"{"d":[10,12]}"#),
-        (json!(["payload.nothing", "payload.f.nothing", "payload.e.x"]), "{}"),
+        (
+            json!(["payload.nothing", "payload.f.nothing", "payload.e.x"]),
+            "{}",
+        ),
     ] {
         assert_eq!(payload(text, json!([{"keep": paths}])), wanted, "{paths}");
     }
@@ -96,8 +106,14 @@ fn keep_drops_the_rest_of_what_it_names() {
 fn drop_means_paths_as_it_found_them() {
     let text = r#"{"a":{"b":1,"c":2},"d":[10,11,12],"x":1,"x":2}"#;
     for (paths, wanted) in [
-        (json!(["payload.d.0", "payload.d.1", "payload.x"]), r#"{"a":{"b":1,"c":2},"d":[12]}"#),
-        (json!(["payload.a.b", "payload.x", "payload.d"]), r#"{"a":{"c":2}}"#),
+        (
+            json!(["payload.d.0", "payload.d.1", "payload.x"]),
+            r#"{"a":{"b":1,"c":2},"d":[12]}"#,
+        ),
+        (
+            json!(["payload.a.b", "payload.x", "payload.d"]),
+            r#"{"a":{"c":2}}"#,
+        ),
         (json!(["payload"]), "{}"),
     ] {
         assert_eq!(payload(text, json!([{"drop": paths}])), wanted, "{paths}");
@@ -108,14 +124,38 @@ fn drop_means_paths_as_it_found_them() {
 fn rename_keeps_the_position_beside_and_replaces_what_is_there() {
     let text = r#"{"a":1,"b":{"c":2,"d":3},"e":[4,5],"s":"x"}"#;
     for (from, to, wanted) in [
-        ("a", "z", Some(r#"{"z":1,"b":{"c":2,"d":3},"e":[4,5],"s":"x"}"#)),
+        (
+            "a",
+            "z",
+            Some(r#"{"z":1,"b":{"c":2,"d":3},"e":[4,5],"s":"x"}"#),
+        ),
         ("a", "s", Some(r#"{"s":1,"b":{"c":2,"d":3},"e":[4,5]}"#)),
-        ("b.c", "b.d", Some(r#"{"a":1,"b":{"d":2},"e":[4,5],"s":"x"}"#)),
-        ("b.c", "n.m", Some(r#"{"a":1,"b":{"d":3},"e":[4,5],"s":"x","n":{"m":2}}"#)),
-        ("b", "b.c", Some(r#"{"a":1,"e":[4,5],"s":"x","b":{"c":{"c":2,"d":3}}}"#)),
+        (
+            "b.c",
+            "b.d",
+            Some(r#"{"a":1,"b":{"d":2},"e":[4,5],"s":"x"}"#),
+        ),
+        (
+            "b.c",
+            "n.m",
+            Some(r#"{"a":1,"b":{"d":3},"e":[4,5],"s":"x","n":{"m":2}}"#),
+        ),
+        (
+            "b",
+            "b.c",
+            Some(r#"{"a":1,"e":[4,5],"s":"x","b":{"c":{"c":2,"d":3}}}"#),
+        ),
         ("b.c", "b", Some(r#"{"a":1,"b":2,"e":[4,5],"s":"x"}"#)),
-        ("e.0", "e.2", Some(r#"{"a":1,"b":{"c":2,"d":3},"e":[5,4],"s":"x"}"#)),
-        ("e.1", "f", Some(r#"{"a":1,"b":{"c":2,"d":3},"e":[4],"s":"x","f":5}"#)),
+        (
+            "e.0",
+            "e.2",
+            Some(r#"{"a":1,"b":{"c":2,"d":3},"e":[5,4],"s":"x"}"#),
+        ),
+        (
+            "e.1",
+            "f",
+            Some(r#"{"a":1,"b":{"c":2,"d":3},"e":[4],"s":"x","f":5}"#),
+        ),
         ("a", "s.t", None),
         ("a", "e.x", None),
         ("a", "e.3", None),
@@ -132,11 +172,27 @@ fn rename_keeps_the_position_beside_and_replaces_what_is_there() {
 fn set_makes_what_is_missing_and_spares_what_is_in_the_way() {
     let text = r#"{"a":1,"n":null,"e":[{"x":1}]}"#;
     for (path, value, wanted) in [
-        ("a", json!({"k":[1,"\"",0.5,null]}), Some(r#"{"a":{"k":[1,"\"",0.5,null]},"n":null,"e":[{"x":1}]}"#)),
-        ("n.m.o", json!(true), Some(r#"{"a":1,"n":{"m":{"o":true}},"e":[{"x":1}]}"#)),
-        ("b.c", json!("x"), Some(r#"{"a":1,"n":null,"e":[{"x":1}],"b":{"c":"x"}}"#)),
+        (
+            "a",
+            json!({"k":[1,"\"",0.5,null]}),
+            Some(r#"{"a":{"k":[1,"\"",0.5,null]},"n":null,"e":[{"x":1}]}"#),
+        ),
+        (
+            "n.m.o",
+            json!(true),
+            Some(r#"{"a":1,"n":{"m":{"o":true}},"e":[{"x":1}]}"#),
+        ),
+        (
+            "b.c",
+            json!("x"),
+            Some(r#"{"a":1,"n":null,"e":[{"x":1}],"b":{"c":"x"}}"#),
+        ),
         ("e.0.x", json!(2), Some(r#"{"a":1,"n":null,"e":[{"x":2}]}"#)),
-        ("e.1.y", json!(2), Some(r#"{"a":1,"n":null,"e":[{"x":1},{"y":2}]}"#)),
+        (
+            "e.1.y",
+            json!(2),
+            Some(r#"{"a":1,"n":null,"e":[{"x":1},{"y":2}]}"#),
+        ),
         ("e.2", json!(2), None),
         ("a.b", json!(2), None),
     ] {
@@ -161,7 +217,11 @@ fn mask_hides_whatever_it_finds() {
         payload(text, steps),
         r#"{"s":"*******1234","u":"***ć","n":"************1111","t":"****","z":null,"o":{"a":["**",{"b":"**"}]}}"#
     );
-    let deep = format!("{{\"d\":{}\"leak\"{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        "{{\"d\":{}\"leak\"{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     let masked = payload(&deep, json!([{"mask": {"path": "payload.d"}}]));
     assert!(!masked.contains("leak"));
 }
@@ -189,7 +249,11 @@ fn what_is_no_json_is_an_error_and_never_passed_on_as_it_is() {
         let document = Document::new(event.payload(), event.metadata());
         let transform = compile(json!([{"mask": {"path": "payload.a.b"}}])).unwrap();
         let mut out = Vec::new();
-        assert_eq!(transform.apply(&event, 1, &document, &mut out), Err(Invalid), "{bad}");
+        assert_eq!(
+            transform.apply(&event, 1, &document, &mut out),
+            Err(Invalid),
+            "{bad}"
+        );
         assert!(out.is_empty());
     }
 }
@@ -197,12 +261,36 @@ fn what_is_no_json_is_an_error_and_never_passed_on_as_it_is() {
 #[test]
 fn a_transform_that_cannot_be_meant_names_the_field_and_the_fix() {
     for (step, field, says) in [
-        (json!({"drop": ["payload.a", "b"]}), "/transform/0/drop/1", "start with"),
-        (json!({"rename": {"from": "payload.a", "to": "metadata.a"}}), "/transform/0/rename/to", "same"),
-        (json!({"set": {"path": "metadata.a", "value": 1}}), "/transform/0/set/value", "string"),
-        (json!({"set": {"path": "payload", "value": 1}}), "/transform/0/set/value", "inside"),
-        (json!({"set": {"path": "payload.a", "value": [0.12345678901234567]}}), "/transform/0/set/value", "digits"),
-        (json!({"mask": {"path": "payload.a\\"}}), "/transform/0/mask/path", "backslash"),
+        (
+            json!({"drop": ["payload.a", "b"]}),
+            "/transform/0/drop/1",
+            "start with",
+        ),
+        (
+            json!({"rename": {"from": "payload.a", "to": "metadata.a"}}),
+            "/transform/0/rename/to",
+            "same",
+        ),
+        (
+            json!({"set": {"path": "metadata.a", "value": 1}}),
+            "/transform/0/set/value",
+            "string",
+        ),
+        (
+            json!({"set": {"path": "payload", "value": 1}}),
+            "/transform/0/set/value",
+            "inside",
+        ),
+        (
+            json!({"set": {"path": "payload.a", "value": [0.12345678901234567]}}),
+            "/transform/0/set/value",
+            "digits",
+        ),
+        (
+            json!({"mask": {"path": "payload.a\\"}}),
+            "/transform/0/mask/path",
+            "backslash",
+        ),
     ] {
         let problem = compile(json!([step.clone()])).unwrap_err();
         assert_eq!(problem.field, field, "{step}");
