@@ -20,7 +20,7 @@ use pushrail_settings::{ConfigFileArgs, KafkaArgs};
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AdminArgs {
     /// Print JSON, one value a line.
-    #[arg(long)]
+    #[arg(long, help_heading = "Operation")]
     pub(crate) json: bool,
     /// What is logged: a level, or directives; nothing by default.
     #[arg(

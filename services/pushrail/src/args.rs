@@ -1,12 +1,55 @@
 //! Arguments that several commands share and that belong to no library.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::Args;
 use pushrail_http::Network;
 use pushrail_schemas::registry::{Credentials, Registry};
-use pushrail_settings::{Hidden, RegistryArgs};
+use pushrail_settings::{Hidden, RegistryArgs, parse_bytes, parse_duration};
 use pushrail_sink_core::Context;
 use pushrail_vault::KeyRing;
+
+/// Threads that own partitions.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Workers")]
+pub(crate) struct WorkerArgs {
+    /// Threads, each a member of the consumer group with partitions and connections of its own; 0 takes one a CPU core.
+    #[arg(
+        long,
+        env = "PUSHRAIL_WORKERS",
+        value_name = "COUNT",
+        default_value_t = 0
+    )]
+    workers: usize,
+    /// How long what is under way may take after SIGTERM, or after a partition has moved elsewhere.
+    #[arg(
+        long,
+        env = "PUSHRAIL_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "20s",
+        value_parser = parse_duration
+    )]
+    pub(crate) drain_timeout: Duration,
+    /// Largest commit metadata: the brokers' offset.metadata.max.bytes.
+    #[arg(
+        long,
+        env = "PUSHRAIL_METADATA_MAX",
+        value_name = "SIZE",
+        default_value = "4096",
+        value_parser = parse_bytes
+    )]
+    pub(crate) metadata_max: usize,
+}
+
+impl WorkerArgs {
+    pub(crate) fn count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+}
 
 /// The keys that seal destinations' secrets.
 #[derive(Args, Clone, Debug)]

@@ -11,6 +11,7 @@ use crate::{admin, serve};
     version,
     propagate_version = true,
     disable_help_subcommand = true,
+    max_term_width = 120,
     after_help = "\
 Try it:
   pushrail dev                                     everything in one process, with a Kafka of its own
@@ -41,8 +42,12 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run the router: find the destinations of every event, and write a delivery for each.
+    Router(serve::router::Args),
     /// Run one kind's sink: deliver to destinations.
     Sink(serve::sink::Args),
+    /// Run the retry mover: put deliveries back on their way when their delay has passed.
+    Retry(serve::retry::Args),
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
@@ -64,14 +69,18 @@ impl Command {
     /// Whether `--print-config` was given.
     pub(crate) fn wants_settings_printed(&self) -> bool {
         match self {
+            Command::Router(args) => args.file.print_config,
             Command::Sink(args) => args.file.print_config,
+            Command::Retry(args) => args.file.print_config,
             _ => false,
         }
     }
 
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Router(args) => serve::router::run(args),
             Command::Sink(args) => serve::sink::run(args),
+            Command::Retry(args) => serve::retry::run(args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Destination(command) => admin::run(admin::destination::run(command)),
             Command::Tenant(command) => admin::run(admin::tenant::run(command)),

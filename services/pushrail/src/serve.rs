@@ -1,3 +1,5 @@
 //! The services: each one's arguments, and what they are turned into.
 
+pub(crate) mod retry;
+pub(crate) mod router;
 pub(crate) mod sink;

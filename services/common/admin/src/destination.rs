@@ -1,7 +1,7 @@
 //! From a draft to a destination: judged by its adapter and by the contract, its secrets sealed.
 
 use pushrail_schemas::config::{Destination, Sealed};
-use pushrail_schemas::identity;
+use pushrail_schemas::{Problem, identity};
 use pushrail_sink_core::{Context, ErasedAdapter, FieldError};
 use pushrail_vault::{Aad, KeyRing};
 use serde_json::value::RawValue;
@@ -23,13 +23,14 @@ pub struct Built {
 }
 
 /// Judges a draft completely and makes version 1 of a destination from it. An adapter that requires a `signingSecret`
-/// gets one when the draft has none.
+/// gets one when the draft has none. `router` says what the router would refuse of filter and transform.
 pub fn destination(
     draft: Draft,
     adapter: &dyn ErasedAdapter,
     context: &Context,
     ring: &KeyRing,
     destination_id: Uuid,
+    router: impl FnOnce(&Destination) -> Vec<Problem>,
 ) -> Result<Built, Error> {
     let mut secrets = match draft.secrets {
         Value::Object(secrets) => secrets,
@@ -69,7 +70,14 @@ pub fn destination(
         payload_mode: draft.payload_mode,
         timeout_ms: draft.timeout_ms,
     };
-    errors.extend(destination.problems().iter().map(field_error));
+    let problems = destination.problems();
+    // The router compiles what it can rely on to be well formed.
+    let problems = if problems.is_empty() {
+        router(&destination)
+    } else {
+        problems
+    };
+    errors.extend(problems.iter().map(field_error));
     errors.extend(timeout_error(&destination, adapter));
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));

@@ -79,7 +79,11 @@ fn build(change: impl FnOnce(&mut Value)) -> Result<Built, Vec<(String, String)>
     let ring = KeyRing::generate().unwrap();
     let id = Uuid::from_u128(7);
     Draft::parse(draft)
-        .and_then(|draft| destination(draft, &Probe, &Context::default(), &ring, id))
+        .and_then(|draft| {
+            destination(draft, &Probe, &Context::default(), &ring, id, |_| {
+                Vec::new()
+            })
+        })
         .map_err(|error| match error {
             Error::Invalid(errors) => errors.into_iter().map(|e| (e.field, e.message)).collect(),
             Error::Crypto(error) => panic!("{error}"),
@@ -110,9 +114,11 @@ fn the_signing_secret_is_made_once_and_nothing_plain_is_kept() {
     draft.insert("secrets".into(), json!({"password": "hunter2"}));
     let draft = Draft::parse(draft).unwrap_or_else(|e| panic!("{e}"));
     let context = Context::default();
-    let built = destination(draft, &Probe, &context, &ring, Uuid::from_u128(7))
-        .ok()
-        .unwrap();
+    let built = destination(draft, &Probe, &context, &ring, Uuid::from_u128(7), |_| {
+        Vec::new()
+    })
+    .ok()
+    .unwrap();
     let secret = built.signing_secret.unwrap();
     let written = serde_json::to_string(&built.destination).unwrap();
     assert!(

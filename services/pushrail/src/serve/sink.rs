@@ -1,13 +1,12 @@
 //! `pushrail sink`: one kind's deliveries.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
-use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs, parse_bytes, parse_duration};
+use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs, parse_bytes};
 
-use crate::args::{EgressArgs, VaultArgs, registry};
+use crate::args::{EgressArgs, VaultArgs, WorkerArgs, registry};
 use crate::process;
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -22,32 +21,8 @@ pub(crate) struct Args {
     /// Destination type that it serves.
     #[arg(long, env = "PUSHRAIL_SINK_KIND", value_name = "KIND", value_parser = PossibleValuesParser::new(pushrail_sinks::KINDS))]
     kind: String,
-    /// Threads, each with connections, partitions and memory of its own; 0 takes one a CPU core.
-    #[arg(
-        long,
-        env = "PUSHRAIL_SINK_WORKERS",
-        value_name = "COUNT",
-        default_value_t = 0
-    )]
-    workers: usize,
-    /// How long attempts under way may go on after SIGTERM, or after a partition has moved elsewhere.
-    #[arg(
-        long,
-        env = "PUSHRAIL_SINK_DRAIN_TIMEOUT",
-        value_name = "TIME",
-        default_value = "20s",
-        value_parser = parse_duration
-    )]
-    drain_timeout: Duration,
-    /// Largest commit metadata: the brokers' offset.metadata.max.bytes.
-    #[arg(
-        long,
-        env = "PUSHRAIL_METADATA_MAX",
-        value_name = "SIZE",
-        default_value = "4096",
-        value_parser = parse_bytes
-    )]
-    metadata_max: usize,
+    #[command(flatten)]
+    workers: WorkerArgs,
     /// Attempts under way to one destination, at most.
     #[arg(long, env = "PUSHRAIL_SINK_LANE_IN_FLIGHT", value_name = "COUNT")]
     lane_in_flight: Option<usize>,
@@ -81,15 +56,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let settings = pushrail_sinks::Settings {
             connection: args.kafka.connection(),
             kind: args.kind,
-            workers: match args.workers {
-                0 => std::thread::available_parallelism()?.get(),
-                workers => workers,
-            },
+            workers: args.workers.count(),
             context: args.egress.context(),
             event_schema_id: ids.event,
             attempt_schema_id: ids.attempt,
-            metadata_len_max: args.metadata_max,
-            drain_timeout: args.drain_timeout,
+            metadata_len_max: args.workers.metadata_max,
+            drain_timeout: args.workers.drain_timeout,
             limits: limits(args.lane_in_flight, args.in_flight, args.queue),
         };
         let (metrics, health) = (&service.metrics, &service.health);

@@ -96,7 +96,8 @@ fn build(
 ) -> Result<Built, Vec<FieldError>> {
     let made = Draft::parse(document).and_then(|draft| {
         let adapter = adapter(&draft.kind, context)?;
-        pushrail_admin::destination(draft, &*adapter, context, ring, Uuid::now_v7())
+        let extra = pushrail_router::check;
+        pushrail_admin::destination(draft, &*adapter, context, ring, Uuid::now_v7(), extra)
     });
     made.map_err(|error| match error {
         Error::Invalid(errors) => errors,
