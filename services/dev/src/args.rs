@@ -1,0 +1,65 @@
+//! The command line of `pushrail dev`.
+
+use std::path::PathBuf;
+
+use pushrail_settings::{FileArgs, OpsArgs, Property};
+
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+When everything is ready, and not before, it writes DIR/dev.env with the addresses and an API key:
+  source .pushrail/dev.env
+
+Examples:
+  pushrail dev                          everything in ./.pushrail, on ports 7400 to 7404
+  pushrail dev --port 0                 on free ports, the same ones again next time where they are still free
+  pushrail dev --kafka 127.0.0.1:9092   with a Kafka that runs already")]
+pub struct Args {
+    /// Folder that keeps everything: topics, schemas, keys, logs of the servers.
+    // No variable: a shell that has sourced dev.env must not change what the next `pushrail dev` does.
+    #[arg(long, value_name = "DIR", default_value = ".pushrail")]
+    pub data_dir: PathBuf,
+    /// First of five ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics. 0 finds free ones.
+    #[arg(long, value_name = "PORT", default_value_t = 7400)]
+    pub port: u16,
+    /// Use this Kafka instead of starting one: host:port, comma separated.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+    /// Any librdkafka property for that Kafka, such as security.protocol=SASL_SSL. Repeat it, or separate by commas.
+    #[arg(long = "kafka-property", value_name = "NAME=VALUE", requires = "kafka")]
+    pub kafka_properties: Vec<Property>,
+    /// Use this Confluent-compatible schema registry instead of starting one.
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<String>,
+    /// Threads of each service.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub workers: usize,
+    /// Largest heap of the Kafka that it starts, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 384)]
+    pub kafka_heap: u32,
+    /// What is logged: a level, or directives such as pushrail_router=debug,info.
+    #[arg(
+        long = "log",
+        id = "dev_log",
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
+    pub log: String,
+    /// Base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318; every event is traced to it.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+impl Args {
+    /// How the process is watched. The operator's server is ours to start: it has a port of the five.
+    pub fn ops(&self) -> OpsArgs {
+        OpsArgs {
+            listen: None,
+            log_format: pushrail_obs::LogFormat::Text,
+            log_filter: self.log.clone(),
+            otlp_endpoint: self.otlp_endpoint.clone(),
+            trace_ratio: 1.0,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The services, as production runs them, each in a task of its own with its own health and metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::future::BoxFuture;
+use pushrail_directory::Directory;
+use pushrail_kafka::Connection;
+use pushrail_obs::{Health, Metrics};
+use pushrail_schemas::registry::{Ids, Registry};
+use pushrail_sink_core::Context;
+use pushrail_vault::KeyRing;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::Step;
+
+/// A group that was left a moment ago, by a process that was killed, gives its partitions away after 6 s.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// An attempt at a receiver that hangs is given up, and made again after the next start.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the services are started with.
+pub(crate) struct Plan {
+    pub(crate) listen: SocketAddr,
+    pub(crate) connection: Connection,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) ids: Ids,
+    pub(crate) directory: Directory,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) workers: usize,
+    pub(crate) metadata_len_max: usize,
+}
+
+/// One service.
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// All of them, in the order in which they are to be stopped: who takes events in goes first, and whatever a later one
+/// still writes for an earlier one is there after the next start.
+pub(crate) struct Services(Vec<Service>);
+
+impl Services {
+    pub(crate) fn start(plan: &Plan) -> Services {
+        let mut services = vec![ingest(plan), router(plan)];
+        services.extend(pushrail_sinks::KINDS.iter().map(|kind| sink(plan, kind)));
+        services.push(retry(plan));
+        Services(services)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.0.iter()
+    }
+
+    /// Returns when all are ready; fails when one ends before, or with what is missing after a minute.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + READY_WITHIN;
+        loop {
+            let unmet: Vec<String> = self.0.iter().flat_map(Service::unmet).collect();
+            if unmet.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!(
+                    "not ready after {} s: {}",
+                    READY_WITHIN.as_secs(),
+                    unmet.join("; ")
+                );
+            }
+            tokio::select! {
+                error = self.ended() => return Err(error),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    }
+
+    /// Waits for the first that ends without having been told to.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        let tasks = self.0.iter_mut().map(|service| &mut service.task);
+        let (result, index, _) = futures::future::select_all(tasks).await;
+        // A task's result can be taken once: who has ended is not waited for again.
+        let service = self.0.remove(index);
+        match result {
+            Ok(Ok(())) => anyhow::anyhow!("the service {} ended by itself", service.name),
+            Ok(Err(error)) => error.context(format!("the service {} ended", service.name)),
+            Err(panic) => anyhow::anyhow!("the service {} ended: {panic}", service.name),
+        }
+    }
+
+    /// Stops one after the other; each drains first.
+    pub(crate) async fn stop(self) {
+        for service in self.0 {
+            let step = Step::start("drain");
+            service.shutdown.cancel();
+            match service.task.await {
+                Ok(Ok(())) => step.done(&service.name),
+                Ok(Err(error)) => step.done(format_args!("{}: {error:#}", service.name)),
+                Err(error) => step.done(format_args!("{}: {error}", service.name)),
+            }
+        }
+    }
+}
+
+impl Service {
+    fn spawn(
+        name: impl Into<String>,
+        run: impl FnOnce(Metrics, Health, CancellationToken) -> BoxFuture<'static, anyhow::Result<()>>,
+    ) -> Service {
+        let (metrics, health, shutdown) = (Metrics::new(), Health::new(), CancellationToken::new());
+        // Met as the last thing before a service's own conditions exist would say "ready" too early: this one is met when
+        // the task has run for the first time, which is when they exist.
+        let started = health.condition("started");
+        started.unmet("starting");
+        let service = run(metrics.clone(), health.clone(), shutdown.clone());
+        let task = tokio::spawn(async move {
+            tokio::pin!(service);
+            let mut first = true;
+            std::future::poll_fn(|context| {
+                let state = service.as_mut().poll(context);
+                if std::mem::take(&mut first) {
+                    started.met();
+                }
+                state
+            })
+            .await
+        });
+        Service {
+            name: name.into(),
+            metrics,
+            health,
+            shutdown,
+            task,
+        }
+    }
+
+    fn unmet(&self) -> Vec<String> {
+        let unmet = self.health.unmet().into_iter();
+        unmet
+            .map(|(condition, reason)| format!("{}: {condition}: {reason}", self.name))
+            .collect()
+    }
+}
+
+fn ingest(plan: &Plan) -> Service {
+    let mut settings = pushrail_ingest::Settings::new(plan.listen, plan.connection.clone());
+    settings.workers = plan.workers;
+    settings.direct_workers = plan.workers;
+    settings.drain_timeout = DRAIN_WITHIN;
+    let (directory, registry) = (plan.directory.clone(), plan.registry.clone());
+    Service::spawn("ingest", move |metrics, health, shutdown| {
+        let surroundings = pushrail_ingest::Surroundings {
+            directory,
+            registry,
+            metrics,
+            health,
+        };
+        Box::pin(async move {
+            let listen = settings.listen;
+            let run = pushrail_ingest::run(settings, surroundings, |_| {}, shutdown);
+            run.await.with_context(|| format!("on {listen}"))
+        })
+    })
+}
+
+fn router(plan: &Plan) -> Service {
+    let mut settings = pushrail_router::Settings::new(plan.connection.clone(), plan.ids.attempt);
+    settings.workers = plan.workers;
+    settings.kinds = pushrail_sinks::KINDS
+        .iter()
+        .map(|kind| (*kind).to_owned())
+        .collect();
+    settings.metadata_len_max = plan.metadata_len_max;
+    settings.drain_timeout = DRAIN_WITHIN;
+    let directory = plan.directory.clone();
+    Service::spawn("router", move |metrics, health, shutdown| {
+        Box::pin(async move {
+            pushrail_router::run(settings, directory, &metrics, &health, shutdown).await;
+            Ok(())
+        })
+    })
+}
+
+fn sink(plan: &Plan, kind: &str) -> Service {
+    let settings = pushrail_sinks::Settings {
+        connection: plan.connection.clone(),
+        kind: kind.to_owned(),
+        workers: plan.workers,
+        context: context(),
+        event_schema_id: plan.ids.event,
+        attempt_schema_id: plan.ids.attempt,
+        metadata_len_max: plan.metadata_len_max,
+        drain_timeout: DRAIN_WITHIN,
+        limits: pushrail_sinks::Limits::default(),
+    };
+    let ring = plan.ring.clone();
+    Service::spawn(format!("sink-{kind}"), move |metrics, health, shutdown| {
+        Box::pin(async move {
+            Ok(pushrail_sinks::run(settings, ring, &metrics, &health, shutdown).await?)
+        })
+    })
+}
+
+fn retry(plan: &Plan) -> Service {
+    let mut settings = pushrail_retry::Settings::new(plan.connection.clone());
+    settings.workers = plan.workers;
+    settings.metadata_len_max = plan.metadata_len_max;
+    settings.drain_timeout = DRAIN_WITHIN;
+    Service::spawn("retry", move |metrics, health, shutdown| {
+        Box::pin(async move {
+            pushrail_retry::run(settings, &metrics, &health, shutdown).await;
+            Ok(())
+        })
+    })
+}
+
+/// Networks that only development may deliver to.
+pub(crate) const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+fn context() -> Context {
+    Context {
+        allowed_networks: LOOPBACK.map(Into::into).to_vec(),
+        allow_plaintext: true,
+    }
+}
