@@ -42,12 +42,16 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run everything in one process, beside a Kafka and a registry that it starts: for development.
+    Dev(Box<pushrail_dev::Args>),
+    /// Run ingest: accept events over HTTP and from vendors' own topics.
+    Ingest(Box<serve::ingest::Args>),
     /// Run the router: find the destinations of every event, and write a delivery for each.
-    Router(serve::router::Args),
+    Router(Box<serve::router::Args>),
     /// Run one kind's sink: deliver to destinations.
-    Sink(serve::sink::Args),
+    Sink(Box<serve::sink::Args>),
     /// Run the retry mover: put deliveries back on their way when their delay has passed.
-    Retry(serve::retry::Args),
+    Retry(Box<serve::retry::Args>),
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
@@ -69,6 +73,8 @@ impl Command {
     /// Whether `--print-config` was given.
     pub(crate) fn wants_settings_printed(&self) -> bool {
         match self {
+            Command::Dev(args) => args.file.print_config,
+            Command::Ingest(args) => args.file.print_config,
             Command::Router(args) => args.file.print_config,
             Command::Sink(args) => args.file.print_config,
             Command::Retry(args) => args.file.print_config,
@@ -78,9 +84,11 @@ impl Command {
 
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
-            Command::Router(args) => serve::router::run(args),
-            Command::Sink(args) => serve::sink::run(args),
-            Command::Retry(args) => serve::retry::run(args),
+            Command::Dev(args) => serve::dev::run(*args),
+            Command::Ingest(args) => serve::ingest::run(*args),
+            Command::Router(args) => serve::router::run(*args),
+            Command::Sink(args) => serve::sink::run(*args),
+            Command::Retry(args) => serve::retry::run(*args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Destination(command) => admin::run(admin::destination::run(command)),
             Command::Tenant(command) => admin::run(admin::tenant::run(command)),
