@@ -186,21 +186,17 @@ impl Registry {
         let supplied = SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned());
         let registered =
             schema_registry::post_schema(&self.settings, subject.to_owned(), supplied).await;
-        let id = match registered {
+        let id = match registered.map_err(|error| self.explain(error)) {
             Ok(registered) => registered.id,
-            Err(error) => {
-                return Err(match self.explain(error) {
-                    RegistryError::Refused {
-                        code: 409 | 40_901,
-                        detail,
-                        ..
-                    } => RegistryError::Incompatible {
-                        subject: subject.to_owned(),
-                        detail,
-                    },
-                    other => other,
-                });
+            Err(RegistryError::Refused { code, detail, .. }) if conflict(code) => {
+                // Incompatible, or somebody else has registered it at this moment.
+                let incompatible = RegistryError::Incompatible {
+                    subject: subject.to_owned(),
+                    detail,
+                };
+                self.lookup(subject, schema).await?.ok_or(incompatible)?
             }
+            Err(error) => return Err(error),
         };
         if !levelled {
             self.set_compatibility(subject).await?;
@@ -288,12 +284,21 @@ impl Registry {
         let level = Level {
             compatibility: COMPATIBILITY.into(),
         };
-        match self
-            .call(self.http.put(self.config_url(subject)).json(&level))
-            .await
-        {
+        let set = self.http.put(self.config_url(subject)).json(&level);
+        match self.call(set).await {
             Ok(_) => Ok(true),
             Err(RegistryError::Refused { code, .. }) if not_found(code) => Ok(false),
+            Err(RegistryError::Refused { code, .. }) if conflict(code) => {
+                // Somebody else is setting it; what counts is what it is afterwards.
+                match self.compatibility(subject).await?.as_deref() {
+                    Some(COMPATIBILITY) => Ok(true),
+                    _ => Err(RegistryError::Refused {
+                        url: self.url.clone(),
+                        code,
+                        detail: format!("the compatibility of {subject} is being changed"),
+                    }),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -357,4 +362,8 @@ impl Registry {
 
 fn not_found(code: u32) -> bool {
     code == 404 || (40_400..40_500).contains(&code)
+}
+
+fn conflict(code: u32) -> bool {
+    code == 409 || (40_900..41_000).contains(&code)
 }
