@@ -51,6 +51,22 @@ impl Item {
     }
 }
 
+/// What a client is made for: one version of one destination, and never anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub destination_id: Uuid,
+    pub version: u64,
+}
+
+impl Target {
+    pub fn of(destination: &config::Destination) -> Self {
+        Target {
+            destination_id: destination.destination_id,
+            version: destination.version,
+        }
+    }
+}
+
 /// Names an attempt under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flight {

@@ -6,20 +6,26 @@ use std::time::Duration;
 use pushrail_schemas::config::Destination;
 use pushrail_sink_core::{Blame, Evidence, Fault, Outcome, Verdict};
 
-use super::item::{Conclusion, Effect, Flight, Item, Made, Next, Now};
+use super::item::{Conclusion, Effect, Flight, Item, Made, Next, Now, Target};
 use super::lane::{Client, Flown};
 use super::plan::{self, Standing};
 use super::{BreakerState, Core};
 
 impl Core {
-    /// A client was made for this version of the destination, or could not be.
-    pub fn connected(&mut self, now: Now, at: usize, version: u64, result: Result<(), Fault>) {
-        let Some(lane) = self.lanes.get_mut(at).and_then(Option::as_mut) else {
-            return;
-        };
-        if lane.client != Client::Connecting || lane.destination.version != version {
+    /// Whether a lane waits for this client.
+    pub fn expects(&self, at: usize, to: Target) -> bool {
+        let lane = self.lanes.get(at).and_then(Option::as_ref);
+        lane.is_some_and(|l| l.client == Client::Connecting && Target::of(&l.destination) == to)
+    }
+
+    /// A client was made for this version of the destination, or could not be. One that is not expected changes nothing.
+    pub fn connected(&mut self, now: Now, at: usize, to: Target, result: Result<(), Fault>) {
+        if !self.expects(at, to) {
             return;
         }
+        let Some(lane) = self.lanes[at].as_mut() else {
+            return;
+        };
         match result {
             Ok(()) => {
                 lane.client = Client::Ready;

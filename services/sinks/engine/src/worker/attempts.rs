@@ -13,7 +13,7 @@ use pushrail_sink_core::{ErasedClient, Evidence, Fault, Outcome, Record, Verdict
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::core::{Flight, Start};
+use crate::core::{Flight, Start, Target};
 use crate::metrics::Metrics;
 
 /// How much later than its deadline an adapter may end by itself before it is cut off.
@@ -25,7 +25,7 @@ pub(super) enum Done {
     Finished(Flight, Outcome),
     Connected {
         lane: usize,
-        version: u64,
+        to: Target,
         client: Result<Arc<dyn ErasedClient>, Fault>,
     },
 }
@@ -34,8 +34,8 @@ pub(super) enum Done {
 pub(super) struct Attempts {
     done: Rc<RefCell<Vec<Done>>>,
     wake: Arc<Notify>,
-    /// By lane: a client and the version of the destination that it is for.
-    clients: Vec<Option<(u64, Arc<dyn ErasedClient>)>>,
+    /// By lane: a client, and what it is for. Lanes are used again for other destinations, so this is looked at each time.
+    clients: Vec<Option<(Target, Arc<dyn ErasedClient>)>>,
     metrics: Metrics,
 }
 
@@ -56,7 +56,7 @@ impl Attempts {
     pub(super) fn connect(
         &self,
         lane: usize,
-        version: u64,
+        to: Target,
         connecting: BoxFuture<'static, Result<Arc<dyn ErasedClient>, Fault>>,
     ) {
         let (done, wake) = (Rc::clone(&self.done), Arc::clone(&self.wake));
@@ -73,20 +73,17 @@ impl Attempts {
                     "Making a client took too long.",
                 )),
             };
-            done.borrow_mut().push(Done::Connected {
-                lane,
-                version,
-                client,
-            });
+            done.borrow_mut().push(Done::Connected { lane, to, client });
             wake.notify_one();
         });
     }
 
-    pub(super) fn keep(&mut self, lane: usize, version: u64, client: Arc<dyn ErasedClient>) {
+    /// Keeps a lane's client.
+    pub(super) fn keep(&mut self, lane: usize, to: Target, client: Arc<dyn ErasedClient>) {
         if self.clients.len() <= lane {
             self.clients.resize_with(lane + 1, || None);
         }
-        self.clients[lane] = Some((version, client));
+        self.clients[lane] = Some((to, client));
     }
 
     /// Lets go of a lane's client; attempts under way keep it until they end.
@@ -105,7 +102,7 @@ impl Attempts {
         } = start;
         let client = self.clients.get(flight.lane).and_then(Option::as_ref);
         let client = client
-            .filter(|(version, _)| *version == destination.version)
+            .filter(|(to, _)| *to == Target::of(&destination))
             .map(|(_, client)| Arc::clone(client));
         let (done, wake, seconds) = (
             Rc::clone(&self.done),

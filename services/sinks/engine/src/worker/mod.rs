@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::core::{Core, Effect, Item, Kind, Now};
+use crate::core::{Core, Effect, Item, Kind, Now, Target};
 use crate::metrics::{Metrics, Shown};
 use crate::settings::Settings;
 use attempts::{Attempts, Done};
@@ -150,8 +150,7 @@ impl<'a> Worker<'a> {
     async fn drain(&mut self) -> Result<(), Error> {
         tracing::info!(kind = self.settings.kind, "sink.draining");
         let deadline = Instant::now() + self.settings.drain_timeout;
-        let all = self.partitions.assigned();
-        self.partitions.revoking(all, deadline, &mut self.core);
+        self.partitions.leave(deadline, &mut self.core);
         while self.partitions.is_revoking() && Instant::now() < deadline {
             if !self.turn(false)? {
                 let wake = Instant::now() + Duration::from_millis(2);
@@ -234,14 +233,12 @@ impl<'a> Worker<'a> {
         for done in self.done.drain(..) {
             match done {
                 Done::Finished(flight, outcome) => self.core.finished(now, flight, outcome),
-                Done::Connected {
-                    lane,
-                    version,
-                    client,
-                } => {
-                    let result = client.map(|client| self.attempts.keep(lane, version, client));
-                    self.core.connected(now, lane, version, result);
+                Done::Connected { lane, to, client } if self.core.expects(lane, to) => {
+                    let result = client.map(|client| self.attempts.keep(lane, to, client));
+                    self.core.connected(now, lane, to, result);
                 }
+                // For a version, or a destination, that the lane no longer stands for.
+                Done::Connected { .. } => {}
             }
         }
         busy
@@ -335,7 +332,8 @@ impl<'a> Worker<'a> {
                 }
                 Effect::Connect { lane, destination } => {
                     let client = self.destinations.connect(&destination);
-                    self.attempts.connect(lane, destination.version, client);
+                    self.attempts
+                        .connect(lane, Target::of(&destination), client);
                 }
                 Effect::Forget { lane } => self.attempts.forget(lane),
                 Effect::Pause(partition) => self.partitions.pause(partition, &self.consumer)?,

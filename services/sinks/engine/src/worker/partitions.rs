@@ -33,6 +33,7 @@ pub(super) struct Partitions {
     revoking: Vec<(Vec<TopicPartition>, Instant)>,
     watches: HashMap<i32, Watch>,
     resting: Vec<(i32, Instant)>,
+    leaving: bool,
 }
 
 impl Partitions {
@@ -46,10 +47,11 @@ impl Partitions {
             revoking: Vec::new(),
             watches: HashMap::new(),
             resting: Vec::new(),
+            leaving: false,
         }
     }
 
-    pub(super) fn assigned(&self) -> Vec<TopicPartition> {
+    fn assigned(&self) -> Vec<TopicPartition> {
         let revoking = |p: i32| {
             self.revoking
                 .iter()
@@ -117,6 +119,13 @@ impl Partitions {
         !self.revoking.is_empty()
     }
 
+    /// Begins to give everything back: the worker leaves the group. The partitions themselves go back when its consumer is
+    /// closed.
+    pub(super) fn leave(&mut self, deadline: Instant, core: &mut Core) {
+        self.leaving = true;
+        self.revoking(self.assigned(), deadline, core);
+    }
+
     /// Gives back what is finished or has waited long enough; with `all`, everything.
     pub(super) fn release_ready(
         &mut self,
@@ -157,7 +166,9 @@ impl Partitions {
                 self.watches.remove(&tp.partition);
                 tracing::info!(partition = %tp, left, "sink.partition_released");
             }
-            consumer.release(&list)?;
+            if !self.leaving {
+                consumer.release(&list)?;
+            }
         }
         Ok(())
     }
@@ -234,7 +245,14 @@ impl Partitions {
                 topic: Arc::clone(&topic),
                 partition: *partition,
             };
-            *until > now || consumer.resume(&tp).is_err()
+            if *until > now {
+                return true;
+            }
+            if let Err(error) = consumer.resume(&tp) {
+                // Only where the partition is no longer ours.
+                tracing::debug!(%error, partition = %tp, "sink.resume_refused");
+            }
+            false
         });
     }
 

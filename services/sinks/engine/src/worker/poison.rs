@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn the_record_that_kills_its_reader_is_found_and_no_other() {
         let mut committed = String::new();
-        let convicted: Vec<i64> = (0..10).filter_map(|_| life(&mut committed, 7, 0..20)).collect();
+        let convicted: Vec<i64> = (0..10)
+            .filter_map(|_| life(&mut committed, 7, 0..20))
+            .collect();
         assert_eq!(convicted.first(), Some(&7));
     }
 

@@ -14,7 +14,7 @@ use pushrail_schemas::{Event, identity};
 use pushrail_sink_core::{BatchLimits, Evidence, Fault, Outcome, Record, Verdict};
 use pushrail_sink_engine::Limits;
 use pushrail_sink_engine::core::{
-    Census, Conclusion, Core, Effect, Flight, Item, Kind, Next, Now, Source,
+    Census, Conclusion, Core, Effect, Flight, Item, Kind, Next, Now, Source, Target,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -409,7 +409,8 @@ impl World {
         match effect {
             Effect::Connect { lane, destination } => {
                 let now = self.now();
-                self.core.connected(now, lane, destination.version, Ok(()));
+                self.core
+                    .connected(now, lane, Target::of(&destination), Ok(()));
                 self.core.pump(now);
             }
             Effect::Start(start) => {
