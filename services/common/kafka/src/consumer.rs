@@ -4,7 +4,7 @@
 //! it can read the commit's metadata before it starts, and let what is under way finish before it lets go.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
 };
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -71,6 +71,10 @@ struct Context {
     rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
     pending: AtomicBool,
     closing: AtomicBool,
+    /// The newest outcome of each partition that nobody has taken yet: an owner that never asks costs no more memory.
+    outcomes: Mutex<HashMap<TopicPartition, KafkaResult<()>>>,
+    /// A poll took an event that brings its caller nothing, which rdkafka reports as if nothing had come.
+    took_event: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -80,6 +84,14 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.took_event.store(true, Ordering::Relaxed);
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(|e| e.into_inner());
+        for (partition, element) in partitions(offsets).into_iter().zip(offsets.elements()) {
+            outcomes.insert(partition, result.clone().and(element.error()));
+        }
+    }
+
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -173,10 +185,24 @@ impl Consumer {
         if let Some(polled) = self.rebalance() {
             return polled;
         }
-        match self.inner.poll(Duration::ZERO) {
-            Some(Ok(message)) => Polled::Record(message),
-            Some(Err(error)) => Polled::Problem(error),
-            None => self.rebalance().unwrap_or(Polled::Idle),
+        loop {
+            match self.inner.poll(Duration::ZERO) {
+                Some(Ok(message)) => return Polled::Record(message),
+                Some(Err(error)) => return Polled::Problem(error),
+                None => {}
+            }
+            if let Some(polled) = self.rebalance() {
+                return polled;
+            }
+            // There may be more behind an event, and nobody is woken for it: the queue was not empty.
+            if !self
+                .inner
+                .context()
+                .took_event
+                .swap(false, Ordering::Relaxed)
+            {
+                return Polled::Idle;
+            }
         }
     }
 
@@ -235,6 +261,10 @@ impl Consumer {
 
     /// Starts reading assigned partitions, each at its offset or, without one, where `auto.offset.reset` says.
     pub fn start(&self, partitions: &[(TopicPartition, Option<i64>)]) -> KafkaResult<()> {
+        // librdkafka remembers a pause across assignments: a partition that was given up while it was paused would come
+        // back and never be read. It answers for partitions that it does not know yet with an error, which means nothing.
+        let names: Vec<TopicPartition> = partitions.iter().map(|(p, _)| p.clone()).collect();
+        let _ = self.inner.resume(&list(&names));
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for (p, offset) in partitions {
             list.add_partition_offset(
@@ -266,18 +296,23 @@ impl Consumer {
         self.inner.resume(&list(std::slice::from_ref(partition)))
     }
 
-    /// Reads a partition again from `offset` on.
+    /// Reads a partition again from `offset` on. Does not wait: what was fetched before is never polled after this.
     pub fn seek(&self, partition: &TopicPartition, offset: i64) -> KafkaResult<()> {
         self.inner.seek(
             &partition.topic,
             partition.partition,
             Offset::Offset(offset),
-            Duration::from_secs(5),
+            Duration::ZERO,
         )
     }
 
-    /// Commits `(partition, offset, metadata)`. Asynchronous commits report nothing (librdkafka's callback never comes
-    /// through rdkafka): the next one carries the same and more. A synchronous one waits for the broker.
+    /// Whether the group has given our partitions to others already, without asking.
+    pub fn is_assignment_lost(&self) -> bool {
+        self.inner.assignment_lost()
+    }
+
+    /// Commits `(partition, offset, metadata)`. What became of an asynchronous commit comes back from
+    /// [`Consumer::outcomes`]. A synchronous one waits for the broker: a minute where there is none.
     pub fn commit<'a>(
         &self,
         commits: impl IntoIterator<Item = (&'a TopicPartition, i64, String)>,
@@ -292,7 +327,42 @@ impl Consumer {
         if list.count() == 0 {
             return Ok(());
         }
-        self.inner.commit(&list, mode)
+        match mode {
+            CommitMode::Sync => self.inner.commit(&list, mode),
+            CommitMode::Async => self.submit(&list),
+        }
+    }
+
+    /// rdkafka's own asynchronous commit names no queue for the answer, so there never is one.
+    fn submit(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        let native = self.inner.client().native_ptr();
+        // SAFETY: the client outlives the call; the list is copied by it; the queue is counted, and let go here.
+        let result = unsafe {
+            let queue = rdkafka_sys::rd_kafka_queue_get_consumer(native);
+            if queue.is_null() {
+                return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownGroup));
+            }
+            let result = rdkafka_sys::rd_kafka_commit_queue(
+                native,
+                list.ptr(),
+                queue,
+                None,
+                std::ptr::null_mut(),
+            );
+            rdkafka_sys::rd_kafka_queue_destroy(queue);
+            result
+        };
+        match result {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            error => Err(KafkaError::ConsumerCommit(error.into())),
+        }
+    }
+
+    /// What has become of asynchronous commits since this was last asked: the newest outcome of each partition. They
+    /// arrive while polling.
+    pub fn outcomes(&self) -> HashMap<TopicPartition, KafkaResult<()>> {
+        let context = self.inner.context();
+        std::mem::take(&mut *context.outcomes.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
     /// One past the newest offset of a partition that is being read, as the last fetch saw it. Asks nobody.

@@ -56,6 +56,8 @@ struct Context {
     // Filled and emptied by the thread that polls: the lock is never contended, it only satisfies `Sync`.
     acks: Mutex<Vec<Ack>>,
     fatal: AtomicBool,
+    /// A poll brought an error and no acknowledgement; there may be some behind it.
+    took_error: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -63,6 +65,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fatal.store(true, Ordering::Relaxed);
         }
+        self.took_error.store(true, Ordering::Relaxed);
         tracing::warn!(%error, reason, "kafka.producer.error");
     }
 }
@@ -131,7 +134,12 @@ impl Producer {
                 .acks
                 .lock()
                 .unwrap_or_else(|e| e.into_inner());
-            if arrived.is_empty() {
+            let took_error = self
+                .inner
+                .context()
+                .took_error
+                .swap(false, Ordering::Relaxed);
+            if arrived.is_empty() && !took_error {
                 break;
             }
             self.outstanding -= arrived.len();

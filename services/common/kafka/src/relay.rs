@@ -5,15 +5,18 @@
 //! holding a partition back, the ledger, commits, and handing over without repeating. A handler is synchronous and never
 //! waits; what it can't do now it holds, and the same record is offered again.
 
+mod group;
 mod held;
 mod outbox;
+mod partition;
 mod run;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rdkafka::message::{BorrowedHeaders, Headers as _};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{BorrowedHeaders, Headers as _, OwnedHeaders};
 use tokio::time::Instant;
 
 pub use outbox::Outbox;
@@ -32,7 +35,8 @@ pub trait Handler {
     }
 
     /// Handles a record: writes its copies to `out`, or holds it. What was written before [`Flow::Hold`] is returned is
-    /// dropped.
+    /// dropped. A record comes again when Kafka refused one of its copies ([`Incoming::refused`]); until none is refused,
+    /// its partition goes no further, so a handler that knows another place for such a record should use it.
     fn handle(&mut self, record: &Incoming<'_>, out: &mut Outbox) -> Flow;
 
     /// A partition is no longer ours; everything that was read of it is settled or forgotten.
@@ -61,7 +65,47 @@ pub struct Incoming<'a> {
     pub timestamp_ms: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
+    /// What Kafka said to the copies of this record when it was handled last, if it would not take them.
+    pub refused: Option<Refusal>,
     native_headers: Option<&'a BorrowedHeaders>,
+}
+
+/// Kafka would not take a copy of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the last copy that was refused.
+    pub code: RDKafkaErrorCode,
+    /// How often the record was refused for good ([`Refusal::is_final`]).
+    pub times: u32,
+}
+
+impl Refusal {
+    /// Whether the same copy will be refused again, until somebody changes the topic.
+    pub fn is_final(&self) -> bool {
+        is_final(self.code)
+    }
+
+    /// Whether the topic is not there, or not yet.
+    pub fn is_topic_unknown(&self) -> bool {
+        matches!(
+            self.code,
+            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    }
+}
+
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+    )
 }
 
 impl<'a> Incoming<'a> {
@@ -71,6 +115,12 @@ impl<'a> Incoming<'a> {
             .into_iter()
             .flat_map(|h| h.iter())
             .map(|h| (h.key, h.value.unwrap_or_default()))
+    }
+
+    /// All headers as they are, for a copy.
+    pub fn copy_headers(&self) -> OwnedHeaders {
+        self.native_headers
+            .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach)
     }
 
     /// The value of the first header of that name.
@@ -123,7 +173,11 @@ pub struct Counters {
     pub holds: AtomicU64,
     /// Copies that Kafka refused; each makes its partition start again at its commit.
     pub refused: AtomicU64,
+    /// Partitions whose log was found shorter than it had been: truncated, or deleted and made again.
+    pub truncated: AtomicU64,
     pub partitions: AtomicI64,
+    /// Records in memory that wait for their time, or for the one before them.
+    pub held: AtomicI64,
     /// Records between the commits and the ends of the assigned partitions.
     pub lag: AtomicI64,
 }

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 
 /// Runs `count` workers, each on a thread of its own with a current-thread runtime, until `shutdown`; returns when all
-/// have drained. `make` is called on the worker's thread, and again a little later when a worker fails: new clients and a
-/// fresh look at what is committed mend what a broken connection, a fenced producer or a lost session left behind.
+/// have drained. `make` is called on the worker's thread, and again a little later when a worker fails or panics: new
+/// clients and a fresh look at what is committed mend what a broken connection, a fenced producer or a lost session left
+/// behind.
 pub async fn run<F, W>(name: &str, count: usize, shutdown: CancellationToken, make: F)
 where
     F: Fn(usize, CancellationToken) -> W + Clone + Send + 'static,
-    W: Future<Output = Result<(), Error>>,
+    W: Future<Output = Result<(), Error>> + 'static,
 {
     let mut threads = tokio::task::JoinSet::new();
     for index in 0..count {
@@ -49,14 +50,16 @@ where
 async fn supervise<F, W>(name: &str, index: usize, shutdown: CancellationToken, make: F)
 where
     F: Fn(usize, CancellationToken) -> W,
-    W: Future<Output = Result<(), Error>>,
+    W: Future<Output = Result<(), Error>> + 'static,
 {
     let mut delay = Duration::from_millis(250);
     while !shutdown.is_cancelled() {
         let started = tokio::time::Instant::now();
-        match make(index, shutdown.clone()).await {
-            Ok(()) => return,
-            Err(error) => tracing::error!(%error, worker = name, "worker.failed"),
+        // A task of its own, so that a panic ends the worker and not the thread that would start it again.
+        match tokio::task::spawn_local(make(index, shutdown.clone())).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::error!(%error, worker = name, "worker.failed"),
+            Err(error) => tracing::error!(%error, worker = name, "worker.panicked"),
         }
         if started.elapsed() > Duration::from_secs(60) {
             delay = Duration::from_millis(250);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use rdkafka::message::{Message as _, OwnedMessage};
 use tokio::time::Instant;
 
-use super::Incoming;
+use super::{Incoming, Refusal};
 
 /// Records of one partition, in order, that wait for the first of them.
 #[derive(Default)]
@@ -17,6 +17,7 @@ pub(super) struct Held {
     bytes: usize,
     /// When the first may be offered again.
     pub(super) until: Option<Instant>,
+    /// Whether librdkafka has been told to stop reading.
     pub(super) paused: bool,
 }
 
@@ -28,13 +29,31 @@ impl Held {
         self.queue.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn push(&mut self, message: OwnedMessage) {
         self.bytes += size(&message);
         self.queue.push_back(message);
     }
 
-    pub(super) fn first(&self) -> Option<Incoming<'_>> {
-        self.queue.front().map(incoming)
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.queue.front().map(|message| message.offset())
+    }
+
+    pub(super) fn first(&self, refused: Option<Refusal>) -> Option<Incoming<'_>> {
+        let message = self.queue.front()?;
+        Some(Incoming {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key(),
+            value: message.payload(),
+            refused,
+            native_headers: message.headers().map(|h| h.as_borrowed()),
+        })
     }
 
     pub(super) fn pop(&mut self) {
@@ -52,23 +71,14 @@ impl Held {
         self.queue.len() <= LEN_MAX / 4 && self.bytes <= BYTES_MAX / 4
     }
 
+    /// Forgets the records. A paused partition stays paused until it is resumed.
     pub(super) fn clear(&mut self) {
-        *self = Held::default();
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+        self.until = None;
     }
 }
 
 fn size(message: &OwnedMessage) -> usize {
     message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len) + 256
-}
-
-fn incoming(message: &OwnedMessage) -> Incoming<'_> {
-    Incoming {
-        topic: message.topic(),
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis(),
-        key: message.key(),
-        value: message.payload(),
-        native_headers: message.headers().map(|h| h.as_borrowed()),
-    }
 }

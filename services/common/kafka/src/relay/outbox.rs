@@ -29,6 +29,18 @@ impl Outbox {
         self.push(topic, None, key, value, headers, None);
     }
 
+    /// Writes a record with a timestamp in Unix milliseconds; its key chooses the partition.
+    pub fn send_at(
+        &mut self,
+        topic: &str,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: OwnedHeaders,
+        timestamp_ms: i64,
+    ) {
+        self.push(topic, None, key, value, headers, Some(timestamp_ms));
+    }
+
     /// Writes a record to a partition of its own choice, with a timestamp in Unix milliseconds.
     pub fn send_to(
         &mut self,
@@ -53,7 +65,7 @@ impl Outbox {
     ) {
         let topic = self.keep(topic.as_bytes());
         let key = self.keep(key);
-        let value = value.map(|v| self.keep(v));
+        let value = value.map(|v| self.keep_value(v));
         self.copies.push(Copy {
             topic,
             partition,
@@ -68,6 +80,15 @@ impl Outbox {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len()
+    }
+
+    /// Most copies of a record have the same value: it is kept once, so that a wide fan-out costs no memory.
+    fn keep_value(&mut self, value: &[u8]) -> Range<usize> {
+        let last = self.copies.last().and_then(|copy| copy.value.clone());
+        match last {
+            Some(range) if self.bytes[range.clone()] == *value => range,
+            _ => self.keep(value),
+        }
     }
 
     /// How many copies have been written for this record so far.

@@ -1,17 +1,16 @@
-//! One worker of a relay.
+//! One worker of a relay: its loop, and what happens to a record.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hashbrown::{Equivalent, HashMap};
-use pushrail_ledger::{Ledger, Receipt};
-use rdkafka::consumer::CommitMode;
-use rdkafka::message::Message as _;
+use hashbrown::HashMap;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::held::Held;
+use super::group::Revocation;
+use super::partition::{Arrival, Key, Partition, Pending};
 use super::{Counters, Flow, Handler, Incoming, Outbox, Settings};
 use crate::{
     Ack, Connection, Consumer, Error, Outgoing, Polled, Producer, SendError, TopicPartition,
@@ -19,8 +18,9 @@ use crate::{
 
 /// Records handled before acknowledgements are looked at and other tasks of the thread get a turn.
 const BURST: usize = 256;
-/// How long a partition rests after Kafka refused one of its copies.
-const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+/// How long a partition whose handler is not ready for it is left alone.
+const READY_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs one worker until `shutdown`, then drains, commits and leaves the group.
 pub async fn run<H: Handler>(
@@ -35,7 +35,10 @@ pub async fn run<H: Handler>(
         &connection.consumer(&settings.group, &settings.client_id),
         &topics,
     )?;
-    let producer = Producer::new(&connection.producer(&settings.client_id))?;
+    let mut producer = Producer::new(&connection.producer(&settings.client_id))?;
+    let waker = consumer.waker();
+    producer.on_ready(move || waker.notify_one());
+    let now = Instant::now();
     let mut relay = Relay {
         settings,
         consumer: &consumer,
@@ -44,97 +47,39 @@ pub async fn run<H: Handler>(
         partitions: HashMap::new(),
         pending: Pending::default(),
         outbox: Outbox::default(),
+        assigning: Vec::new(),
+        assign_at: now,
         revoking: Vec::new(),
         acks: Vec::new(),
-        next_commit: Instant::now() + settings.commit_interval,
-        next_tick: Instant::now(),
+        next_commit: now + settings.commit_interval,
+        next_tick: now,
         unsent: None,
-        shown: (0, 0),
+        shown: Default::default(),
     };
     let result = relay.run(&mut handler, &shutdown).await;
     relay.forget(&mut handler);
     result
 }
 
-/// A partition's key that can be looked up without allocating.
-struct Key<'a>(&'a str, i32);
-
-impl std::hash::Hash for Key<'_> {
-    fn hash<S: std::hash::Hasher>(&self, state: &mut S) {
-        // Like the derived hash of `TopicPartition`: an `Arc<str>` hashes as its text.
-        self.0.hash(state);
-        self.1.hash(state);
-    }
-}
-
-impl Equivalent<TopicPartition> for Key<'_> {
-    fn equivalent(&self, key: &TopicPartition) -> bool {
-        self.1 == key.partition && *self.0 == *key.topic
-    }
-}
-
-struct Partition {
-    ledger: Ledger,
-    held: Held,
-    /// Tells acknowledgements of an earlier assignment, or from before a rewind, apart.
-    epoch: u64,
-    committed: i64,
-    ready: bool,
-    revoking: bool,
-}
-
-/// Records whose copies await their acknowledgement.
-#[derive(Default)]
-struct Pending {
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    epoch: u64,
-}
-
-struct Slot {
-    partition: TopicPartition,
-    epoch: u64,
-    offset: i64,
-    left: usize,
-}
-
-impl Pending {
-    fn add(&mut self, partition: TopicPartition, epoch: u64, offset: i64, left: usize) -> usize {
-        let slot = Slot {
-            partition,
-            epoch,
-            offset,
-            left,
-        };
-        match self.free.pop() {
-            Some(token) => {
-                self.slots[token] = slot;
-                token
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
-        }
-    }
-}
-
-struct Relay<'a> {
-    settings: &'a Settings,
-    consumer: &'a Consumer,
+pub(super) struct Relay<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) consumer: &'a Consumer,
     producer: Producer,
-    counters: &'a Counters,
-    partitions: HashMap<TopicPartition, Partition>,
-    pending: Pending,
+    pub(super) counters: &'a Counters,
+    pub(super) partitions: HashMap<TopicPartition, Partition>,
+    pub(super) pending: Pending,
     outbox: Outbox,
-    revoking: Vec<(Vec<TopicPartition>, Instant)>,
+    /// Ours as soon as their commits are known.
+    pub(super) assigning: Vec<TopicPartition>,
+    pub(super) assign_at: Instant,
+    pub(super) revoking: Vec<Revocation>,
     acks: Vec<Ack>,
     next_commit: Instant,
     next_tick: Instant,
     /// Copies of `outbox` from this one on, of the record with this token, that found the producer's queue full.
     unsent: Option<(usize, usize)>,
-    /// Lag and partitions that the shared counters hold of this worker.
-    shown: (i64, i64),
+    /// What the shared counters hold of this worker.
+    pub(super) shown: super::group::Shown,
 }
 
 impl Relay<'_> {
@@ -156,34 +101,49 @@ impl Relay<'_> {
                 }
             }
         }
-        let deadline = Instant::now() + self.settings.drain_timeout;
-        while self.producer.outstanding() > 0 && Instant::now() < deadline {
-            self.acknowledge();
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.commit(CommitMode::Sync);
+        self.drain().await;
         Ok(())
     }
 
     /// One round; says whether there may be more to do at once.
     fn turn(&mut self, handler: &mut impl Handler) -> Result<bool, Error> {
-        let mut busy = false;
         let now = Instant::now();
-        if now >= self.next_tick {
-            self.next_tick = now + Duration::from_millis(100);
+        let is_tick = now >= self.next_tick;
+        if is_tick {
+            self.next_tick = now + TICK;
             handler.tick();
             self.measure();
         }
-        self.acknowledge();
+        let mut busy = self.acknowledge();
         if self.producer.is_fatal() {
             return Err(Error::Fatal(
                 "the producer was fenced or lost its place".into(),
             ));
         }
         self.send_rest();
+        self.rewind(now);
         busy |= self.offer_held(handler, now);
-        for _ in 0..BURST {
-            if self.is_blocked() {
+        busy |= self.poll(handler, is_tick)?;
+        self.assign(handler, now)?;
+        self.release(handler, now)?;
+        if now >= self.next_commit {
+            self.next_commit = now + self.settings.commit_interval;
+            self.commit(None, now);
+        }
+        Ok(busy && !self.is_blocked())
+    }
+
+    /// Too much awaits its acknowledgement: nothing new is begun.
+    fn is_blocked(&self) -> bool {
+        self.unsent.is_some() || self.producer.outstanding() >= self.settings.outstanding_max
+    }
+
+    /// Reads what has come. A blocked worker still polls now and then, and keeps what it gets: Kafka takes a member that
+    /// does not poll for dead, gives its partitions to another, and what is under way here would be done twice.
+    fn poll(&mut self, handler: &mut impl Handler, is_tick: bool) -> Result<bool, Error> {
+        let mut busy = false;
+        for at in 0..BURST {
+            if self.is_blocked() && (at > 0 || !is_tick) {
                 break;
             }
             match self.consumer.poll() {
@@ -191,57 +151,58 @@ impl Relay<'_> {
                     busy = true;
                     self.receive(handler, message);
                 }
-                Polled::Assigned(partitions) => self.assigned(handler, &partitions)?,
+                // Nothing for this worker yet, which must be answered too: until then the group gives it nothing more.
+                Polled::Assigned(partitions) if partitions.is_empty() => {
+                    self.consumer.start(&[])?;
+                }
+                Polled::Assigned(partitions) => self.assigning.extend(partitions),
                 Polled::Revoked { partitions, lost } => self.revoked(partitions, lost),
-                Polled::Problem(error) => match error {
-                    rdkafka::error::KafkaError::MessageConsumptionFatal(_) => {
-                        return Err(error.into());
-                    }
-                    error => tracing::warn!(%error, "relay.consume_problem"),
-                },
-                Polled::Idle => break,
+                Polled::Problem(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                    return Err(error.into());
+                }
+                Polled::Problem(error) => tracing::warn!(%error, "relay.consume_problem"),
+                Polled::Idle => return Ok(busy),
             }
         }
-        self.release(handler, now)?;
-        if now >= self.next_commit {
-            self.next_commit = now + self.settings.commit_interval;
-            self.commit(CommitMode::Async);
-        }
-        Ok(busy && !self.is_blocked())
-    }
-
-    /// Back-pressure: reading stops while too much awaits its acknowledgement. Polling starts again within milliseconds,
-    /// far inside `max.poll.interval.ms`, or Kafka is down and there is nothing to poll.
-    fn is_blocked(&self) -> bool {
-        self.unsent.is_some() || self.producer.outstanding() >= self.settings.outstanding_max
+        Ok(true)
     }
 
     fn next_wake(&self) -> Instant {
         let mut wake = self.next_commit.min(self.next_tick);
-        if self.producer.outstanding() > 0 || !self.revoking.is_empty() {
-            wake = wake.min(Instant::now() + Duration::from_millis(2));
+        if !self.assigning.is_empty() {
+            wake = wake.min(self.assign_at);
         }
-        for partition in self.partitions.values() {
-            if let Some(until) = partition.held.until.filter(|_| !partition.held.is_empty()) {
+        if !self.is_blocked() {
+            let held = self.partitions.values().filter(|p| p.is_waiting());
+            for until in held.filter_map(|p| p.held.until) {
                 wake = wake.min(until);
             }
         }
         wake
     }
 
-    fn receive(
-        &mut self,
-        handler: &mut impl Handler,
-        message: rdkafka::message::BorrowedMessage<'_>,
-    ) {
+    fn receive(&mut self, handler: &mut impl Handler, message: BorrowedMessage<'_>) {
+        let is_blocked = self.is_blocked();
         let key = Key(message.topic(), message.partition());
+        let offset = message.offset();
         let Some((tp, partition)) = self.partitions.get_key_value_mut(&key) else {
             return;
         };
-        if partition.revoking || partition.ledger.receive(message.offset()) == Receipt::Seen {
+        let mut arrival = partition.receive(offset);
+        if let Arrival::Cut(from) = arrival {
+            Counters::add(&self.counters.truncated, 1);
+            tracing::error!(partition = %tp, offset, from, "relay.log_truncated");
+            partition.restart(from, self.pending.next_epoch());
+            if from < offset {
+                seek(self.consumer, tp, from);
+            } else {
+                arrival = partition.receive(offset);
+            }
+        }
+        if arrival != Arrival::New {
             return;
         }
-        if !partition.ready || !partition.held.is_empty() {
+        if is_blocked || partition.must_queue() {
             partition.held.push(message.detach());
             if partition.held.is_full() && !partition.held.paused {
                 partition.held.paused = self.consumer.pause(tp).is_ok();
@@ -251,17 +212,18 @@ impl Relay<'_> {
         let record = Incoming {
             topic: message.topic(),
             partition: message.partition(),
-            offset: message.offset(),
+            offset,
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key(),
             value: message.payload(),
+            refused: partition.refusal(offset),
             native_headers: message.headers(),
         };
         self.outbox.clear();
         match handler.handle(&record, &mut self.outbox) {
             Flow::Done => {
                 let tp = tp.clone();
-                self.dispatch(tp, message.offset());
+                self.dispatch(tp, offset);
             }
             Flow::Hold(until) => {
                 Counters::add(&self.counters.holds, 1);
@@ -273,46 +235,18 @@ impl Relay<'_> {
 
     /// Offers what is held again where its time has come.
     fn offer_held(&mut self, handler: &mut impl Handler, now: Instant) -> bool {
+        if self.is_blocked() {
+            return false;
+        }
         let mut busy = false;
         let due: Vec<TopicPartition> = self
             .partitions
             .iter()
-            .filter(|(_, p)| !p.revoking && (!p.ready || !p.held.is_empty() || p.held.paused))
-            .filter(|(_, p)| p.held.until.is_none_or(|until| until <= now))
+            .filter(|(_, p)| p.is_waiting() && p.held.until.is_none_or(|until| until <= now))
             .map(|(tp, _)| tp.clone())
             .collect();
         for tp in due {
-            for _ in 0..BURST {
-                if self.is_blocked() {
-                    return busy;
-                }
-                let Some(partition) = self.partitions.get_mut(&tp) else {
-                    break;
-                };
-                partition.ready = partition.ready || handler.ready(&tp);
-                if !partition.ready {
-                    // Asked again at the next tick.
-                    partition.held.until = Some(now + Duration::from_millis(20));
-                    break;
-                }
-                partition.held.until = None;
-                let Some(record) = partition.held.first() else {
-                    break;
-                };
-                let offset = record.offset;
-                self.outbox.clear();
-                match handler.handle(&record, &mut self.outbox) {
-                    Flow::Done => {
-                        partition.held.pop();
-                        busy = true;
-                        self.dispatch(tp.clone(), offset);
-                    }
-                    Flow::Hold(until) => {
-                        partition.held.until = Some(until);
-                        break;
-                    }
-                }
-            }
+            busy |= self.offer(handler, &tp, now);
             if let Some(partition) = self.partitions.get_mut(&tp)
                 && partition.held.paused
                 && partition.held.has_room()
@@ -323,6 +257,47 @@ impl Relay<'_> {
         busy
     }
 
+    fn offer(&mut self, handler: &mut impl Handler, tp: &TopicPartition, now: Instant) -> bool {
+        for at in 0..BURST {
+            if self.is_blocked() {
+                return at > 0;
+            }
+            let Some(partition) = self.partitions.get_mut(tp) else {
+                return at > 0;
+            };
+            partition.ready = partition.ready || handler.ready(tp);
+            if !partition.ready {
+                partition.held.until = Some(now + READY_EVERY);
+                return at > 0;
+            }
+            partition.held.until = None;
+            let refused = partition
+                .held
+                .first_offset()
+                .and_then(|offset| partition.refusal(offset));
+            let Some(record) = partition
+                .held
+                .first(refused)
+                .filter(|_| !partition.is_probing())
+            else {
+                return at > 0;
+            };
+            let offset = record.offset;
+            self.outbox.clear();
+            match handler.handle(&record, &mut self.outbox) {
+                Flow::Done => {
+                    partition.held.pop();
+                    self.dispatch(tp.clone(), offset);
+                }
+                Flow::Hold(until) => {
+                    partition.held.until = Some(until);
+                    return at > 0;
+                }
+            }
+        }
+        true
+    }
+
     /// Sends the copies in the outbox; the record is settled when all are acknowledged.
     fn dispatch(&mut self, tp: TopicPartition, offset: i64) {
         Counters::add(&self.counters.records, 1);
@@ -330,11 +305,12 @@ impl Relay<'_> {
             return;
         };
         if self.outbox.is_empty() {
-            partition.ledger.settle(offset);
+            partition.settle(offset);
             return;
         }
         let copies = self.outbox.len();
         Counters::add(&self.counters.copies, copies as u64);
+        partition.under_way += 1;
         let token = self.pending.add(tp, partition.epoch, offset, copies);
         self.unsent = Some((0, token));
         self.send_rest();
@@ -371,170 +347,66 @@ impl Relay<'_> {
         }
     }
 
-    fn acknowledge(&mut self) {
+    fn acknowledge(&mut self) -> bool {
         let mut acks = std::mem::take(&mut self.acks);
         self.producer.poll(&mut acks);
+        let any = !acks.is_empty();
         for ack in acks.drain(..) {
             self.acknowledged(ack.token, ack.result);
         }
         self.acks = acks;
+        any
     }
 
-    fn acknowledged(&mut self, token: usize, result: Result<(), rdkafka::error::KafkaError>) {
-        let slot = &mut self.pending.slots[token];
-        slot.left -= 1;
-        let partition = self
+    fn acknowledged(&mut self, token: usize, result: Result<(), KafkaError>) {
+        let slot = self.pending.slot(token);
+        let mut partition = self
             .partitions
             .get_mut(&slot.partition)
             .filter(|p| p.epoch == slot.epoch);
-        match (result, partition) {
-            (Ok(()), Some(partition)) if slot.left == 0 => partition.ledger.settle(slot.offset),
-            (Err(error), Some(partition)) => {
-                // Not settled and not forgotten: the partition starts again at its commit. What its ledger knows to be
-                // finished is not repeated.
-                tracing::error!(%error, partition = %slot.partition, offset = slot.offset, "relay.copy_refused");
-                Counters::add(&self.counters.refused, 1);
-                self.pending.epoch += 1;
-                let metadata = partition.ledger.metadata(usize::MAX);
-                partition.ledger = Ledger::new(partition.ledger.committable(), &metadata);
-                partition.epoch = self.pending.epoch;
-                partition.held.clear();
-                partition.held.until = Some(Instant::now() + REFUSED_PAUSE);
-                partition.ready = false;
-                let offset = partition.ledger.committable();
-                if let Err(error) = self.consumer.seek(&slot.partition, offset) {
-                    tracing::error!(%error, partition = %slot.partition, "relay.seek_failed");
-                }
-            }
-            _ => {}
+        if let (Err(error), Some(partition)) = (&result, &mut partition) {
+            tracing::error!(%error, partition = %slot.partition, offset = slot.offset, "relay.copy_refused");
+            Counters::add(&self.counters.refused, 1);
+            let code = error.rdkafka_error_code();
+            partition.refuse(slot.offset, code.unwrap_or(RDKafkaErrorCode::Unknown));
         }
-        if slot.left == 0 {
-            self.pending.free.push(token);
-        }
-    }
-
-    fn assigned(
-        &mut self,
-        handler: &mut impl Handler,
-        assigned: &[TopicPartition],
-    ) -> Result<(), Error> {
-        let mut start = Vec::with_capacity(assigned.len());
-        for committed in self.consumer.committed(assigned, Duration::from_secs(10))? {
-            let (tp, offset) = (committed.partition, committed.offset);
-            tracing::info!(partition = %tp, offset, "relay.partition_assigned");
-            handler.assigned(&tp, offset);
-            self.pending.epoch += 1;
-            let partition = Partition {
-                ledger: Ledger::new(offset.unwrap_or(0), &committed.metadata),
-                held: Held::default(),
-                epoch: self.pending.epoch,
-                committed: offset.unwrap_or(-1),
-                ready: handler.ready(&tp),
-                revoking: false,
-            };
-            self.partitions.insert(tp.clone(), partition);
-            start.push((tp, offset));
-        }
-        Ok(self.consumer.start(&start)?)
-    }
-
-    fn revoked(&mut self, partitions: Vec<TopicPartition>, lost: bool) {
-        for tp in &partitions {
-            if let Some(partition) = self.partitions.get_mut(tp) {
-                partition.revoking = true;
-                // Read and not yet begun: the next owner's.
-                partition.held.clear();
-            }
-        }
-        let patience = if lost {
-            Duration::ZERO
-        } else {
-            self.settings.drain_timeout
+        let Some(answered) = self.pending.answer(token, result.is_err()) else {
+            return;
         };
-        self.revoking.push((partitions, Instant::now() + patience));
-    }
-
-    /// Gives partitions back whose last copies have been acknowledged, or that have waited long enough.
-    fn release(&mut self, handler: &mut impl Handler, now: Instant) -> Result<(), Error> {
-        let mut at = 0;
-        while at < self.revoking.len() {
-            let (partitions, deadline) = &self.revoking[at];
-            let under_way = self
-                .pending
-                .slots
-                .iter()
-                .any(|s| s.left > 0 && partitions.contains(&s.partition) && self.is_current(s));
-            if under_way && now < *deadline {
-                at += 1;
-                continue;
+        if let Some(partition) = partition {
+            partition.under_way -= 1;
+            if !answered.is_refused {
+                partition.settle(answered.slot.offset);
             }
-            let (partitions, _) = self.revoking.swap_remove(at);
-            self.commit_of(Some(&partitions), CommitMode::Sync);
-            for tp in &partitions {
-                self.partitions.remove(tp);
-                handler.revoked(tp);
-                tracing::info!(partition = %tp, "relay.partition_released");
-            }
-            self.consumer.release(&partitions)?;
         }
-        Ok(())
     }
 
-    fn is_current(&self, slot: &Slot) -> bool {
-        self.partitions
-            .get(&slot.partition)
-            .is_some_and(|p| p.epoch == slot.epoch)
-    }
-
-    fn commit(&mut self, mode: CommitMode) {
-        self.commit_of(None, mode);
-    }
-
-    fn commit_of(&mut self, only: Option<&[TopicPartition]>, mode: CommitMode) {
-        let mut commits = Vec::new();
+    /// Reads partitions again whose refused records are the last that were under way.
+    fn rewind(&mut self, now: Instant) {
         for (tp, partition) in &mut self.partitions {
-            let offset = partition.ledger.committable();
-            let chosen = only.is_none_or(|only| only.contains(tp));
-            // An asynchronous commit that got lost is mended by the next; the last one is made in any case.
-            if chosen
-                && (offset > partition.committed || matches!(mode, CommitMode::Sync) && offset > 0)
-            {
-                partition.committed = offset;
-                commits.push((
-                    tp,
-                    offset,
-                    partition.ledger.metadata(self.settings.metadata_len_max),
-                ));
+            if let Some(offset) = partition.rewind(now) {
+                seek(self.consumer, tp, offset);
             }
         }
-        if let Err(error) = self.consumer.commit(commits, mode) {
-            tracing::warn!(%error, "relay.commit_failed");
+    }
+
+    /// Waits for what is under way, and commits it.
+    async fn drain(&mut self) {
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        while self.producer.outstanding() > 0 && Instant::now() < deadline {
+            if !self.acknowledge() {
+                let wait = deadline.min(Instant::now() + TICK);
+                let _ = tokio::time::timeout_at(wait, self.consumer.wait()).await;
+            }
+            self.send_rest();
         }
+        self.save().await;
     }
+}
 
-    /// Workers share the counters, so each adds what has changed on its side.
-    fn measure(&mut self) {
-        let lag = self.partitions.iter().map(|(tp, p)| {
-            let end = self.consumer.high_watermark(tp).unwrap_or(0);
-            end.saturating_sub(p.ledger.committable()).max(0)
-        });
-        self.show(lag.sum(), self.partitions.len() as i64);
-    }
-
-    fn show(&mut self, lag: i64, partitions: i64) {
-        self.counters
-            .lag
-            .fetch_add(lag - self.shown.0, Ordering::Relaxed);
-        self.counters
-            .partitions
-            .fetch_add(partitions - self.shown.1, Ordering::Relaxed);
-        self.shown = (lag, partitions);
-    }
-
-    fn forget(&mut self, handler: &mut impl Handler) {
-        self.show(0, 0);
-        for (tp, _) in self.partitions.drain() {
-            handler.revoked(&tp);
-        }
+/// Nothing to be done about a failure but to say so: the partition is no longer read by us then.
+fn seek(consumer: &Consumer, tp: &TopicPartition, offset: i64) {
+    if let Err(error) = consumer.seek(tp, offset) {
+        tracing::error!(%error, partition = %tp, offset, "relay.seek_failed");
     }
 }

@@ -1,0 +1,70 @@
+//! Kafka goes away.
+
+use std::time::Duration;
+
+use pushrail_testkit::{Cluster, wait_until};
+use tokio::time::Instant;
+
+use crate::support::{Worker, copy_to, counted, fill, settings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_that_dies_and_comes_back_mid_stream_loses_nothing() {
+    let mut cluster = Cluster::private().await;
+    let from = cluster.topic("outage", 6).await;
+    let to = cluster.topic("outage-copies", 6).await;
+    let group = cluster.unique("outage");
+    const COUNT: usize = 100_000;
+    fill(&cluster, &from, 0..COUNT).await;
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let to = to.clone();
+        workers.push(Worker::start(
+            &cluster.connection(),
+            settings(&group, &from),
+            move || {
+                let mut handler = copy_to(&to);
+                handler.0 = handler.0;
+                handler
+            },
+        ));
+    }
+    for round in 1..=2 {
+        let records = |workers: &[Worker]| workers.iter().map(Worker::records).sum::<u64>();
+        let before = records(&workers);
+        wait_until("progress", || {
+            records(&workers) > before + 3_000 || records(&workers) >= COUNT as u64
+        })
+        .await;
+        cluster.kafka().kill().await;
+        cluster.kafka().restart().await.expect("Kafka comes back");
+        println!("round {round}: {} records handled before", before);
+    }
+    let copies = cluster
+        .read_until(&to, "every value", |records| {
+            counted(records).len() == COUNT
+        })
+        .await;
+    println!("{} copies of {COUNT} records", copies.len());
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_while_kafka_is_away() {
+    let mut cluster = Cluster::private().await;
+    let from = cluster.topic("away", 2).await;
+    let to = cluster.topic("away-copies", 2).await;
+    fill(&cluster, &from, 0..5_000).await;
+    let mut settings = settings("away", &from);
+    settings.drain_timeout = Duration::from_secs(2);
+    let target = to.clone();
+    let worker = Worker::start(&cluster.connection(), settings, move || copy_to(&target));
+    wait_until("work", || worker.records() >= 5_000).await;
+    cluster.kafka().kill().await;
+    let began = Instant::now();
+    worker.stop().await;
+    let took = began.elapsed();
+    println!("the shutdown took {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
