@@ -37,11 +37,13 @@ pub struct Args {
     #[arg(long, value_name = "MIB", default_value_t = 384)]
     pub kafka_heap: u32,
     /// What is logged: a level, or directives such as pushrail_router=debug,info.
+    // Without the lines that say nothing to whoever looks at a terminal: what the client library mends by itself, and the
+    // end of this process, which is printed anyway.
     #[arg(
         long = "log",
         id = "dev_log",
         value_name = "FILTER",
-        default_value = "warn"
+        default_value = "warn,rdkafka::client=off,librdkafka=error,pushrail::process=off"
     )]
     pub log: String,
     /// Base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318; every event is traced to it.

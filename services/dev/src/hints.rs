@@ -38,7 +38,7 @@ Next, in another shell:
 
   # 2. An event of that customer, and what arrived.
   curl -sS \"$PUSHRAIL_URL/v1/events\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" -H 'Content-Type: application/json' \\
-    -d '{{\"type\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{{\"total\":42}}}}'
+    -d '{{\"eventType\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{{\"total\":42}}}}'
   curl -sS \"$PUSHRAIL_ECHO_URL\"
 
   # 3. A destination that fails: $PUSHRAIL_ECHO_URL/fail/503, /flaky/2 (twice, then ok), /slow/2s, /hang.

@@ -1,6 +1,6 @@
 //! Kafka and the registry: those that we were given, else our own.
 
-use anyhow::Context;
+use anyhow::bail;
 use pushrail_kafka::Connection;
 use pushrail_servers::{Artifacts, Java, Kafka, Registry};
 
@@ -78,9 +78,9 @@ async fn prepare() -> anyhow::Result<()> {
     let missing = Artifacts::find().is_err();
     let found =
         tokio::task::spawn_blocking(|| Java::find().and_then(|_| Artifacts::find_or_fetch()));
-    found
-        .await?
-        .context("or use servers that run already, with --kafka and --registry")?;
+    if let Err(error) = found.await? {
+        bail!("{error}; or use servers that run already, with --kafka and --registry");
+    }
     if missing {
         step.done("fetched");
     }

@@ -19,7 +19,7 @@ Try it:
   pushrail destination add --customer c1 --url \"$PUSHRAIL_ECHO_URL\"
   curl \"$PUSHRAIL_URL/v1/events\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" \\
     -H 'Content-Type: application/json' \\
-    -d '{\"type\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{\"total\":42}}'
+    -d '{\"eventType\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{\"total\":42}}'
 
 In earnest, each service alone:
   pushrail topology apply

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use pushrail_kafka::rdkafka::error::KafkaError;
+use pushrail_kafka::rdkafka::types::RDKafkaErrorCode;
 use pushrail_kafka::rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use pushrail_topology::topics::CONFIG;
 use tokio::sync::watch;
@@ -44,6 +45,10 @@ struct Context;
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
+        // That we have caught up is reported as an error too.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::warn!(%error, reason, "config.kafka_error");
     }
 }
