@@ -16,6 +16,8 @@ use super::{Window, changelog};
 /// How long to wait before reading again what could not be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
+/// How long Kafka may take to say where a partition begins and ends.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a window is made with.
 #[derive(Clone, Copy, Debug)]
@@ -99,21 +101,31 @@ fn read(
 ) -> Result<Option<Window>, KafkaError> {
     let mut window = Window::new(limits.window_ms, limits.entries_max);
     let consumer: BaseConsumer = connection.reader(client_id).create()?;
+    // Asked first because it is answered in milliseconds: left to itself, a client finds a partition's leader with a timer
+    // of a second.
+    let (low, high) = consumer.fetch_watermarks(topics::DEDUP, partition, ANSWER_WITHIN)?;
+    if low == high {
+        return Ok(Some(window));
+    }
     let mut from = TopicPartitionList::with_capacity(1);
     from.add_partition_offset(topics::DEDUP, partition, Offset::Beginning)?;
     consumer.assign(&from)?;
-    let mut unreadable = 0u64;
-    loop {
+    let (mut unreadable, mut next) = (0u64, low);
+    while next < high {
         match consumer.poll(POLL) {
-            Some(Ok(record)) => match changelog::decode(record.key(), record.payload()) {
-                Some((event_id, offset, accepted_ms)) => {
-                    window.restore(event_id, offset, accepted_ms, next_offset);
+            Some(Ok(record)) => {
+                next = record.offset() + 1;
+                match changelog::decode(record.key(), record.payload()) {
+                    Some((event_id, offset, accepted_ms)) => {
+                        window.restore(event_id, offset, accepted_ms, next_offset);
+                    }
+                    None => unreadable += u64::from(record.payload().is_some()),
                 }
-                None => unreadable += u64::from(record.payload().is_some()),
-            },
+            }
+            // Compaction may have left nothing right before the end.
             Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(Err(error)) if passes(&error) => {
-                tracing::warn!(%error, partition, "dedup.restore_waits")
+                tracing::warn!(%error, partition, "dedup.restore_waits");
             }
             Some(Err(error)) => return Err(error),
             None => {}

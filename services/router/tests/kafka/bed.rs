@@ -45,6 +45,14 @@ pub(crate) struct Router {
 impl Bed {
     pub(crate) async fn new() -> Bed {
         let turn = TURN.lock().await;
+        if let Ok(log_filter) = std::env::var("PUSHRAIL_TEST_LOG") {
+            let options = pushrail_obs::Options {
+                log_filter,
+                ..Default::default()
+            };
+            // The first test of a process starts it for all.
+            std::mem::forget(pushrail_obs::init(&options));
+        }
         let cluster = Cluster::private().await;
         let compacted = [("cleanup.policy", "compact")];
         cluster.create(topics::CONFIG, 1, &compacted).await;
@@ -93,7 +101,12 @@ impl Bed {
             shutdown,
             task,
         };
-        wait_until("the router's readiness", || router.health.is_ready()).await;
+        // A router that has not begun has no conditions, and so meets them all.
+        let begun = || router.metrics.encode().contains("pushrail_router_routes");
+        wait_until("the router's readiness", || {
+            begun() && router.health.is_ready()
+        })
+        .await;
         router
     }
 
