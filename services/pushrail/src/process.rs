@@ -58,11 +58,10 @@ where
                 .await
                 .with_context(|| format!("--ops-listen {address}"))?;
         }
-        let draining = given.health.condition("running");
-        draining.met();
+        let health = given.health.clone();
         let watch = async {
             shutdown.cancelled().await;
-            draining.unmet("draining");
+            health.drain();
             std::future::pending::<()>().await;
         };
         tokio::select! {

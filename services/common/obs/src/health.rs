@@ -4,7 +4,7 @@
 //! that every loop which promised to beat has done so lately: a stuck loop is the one thing that a restart mends.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ struct Inner {
     started: Instant,
     conditions: Mutex<BTreeMap<String, Result<(), String>>>,
     beats: Mutex<BTreeMap<String, Beat>>,
+    draining: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl Health {
             started: Instant::now(),
             conditions: Mutex::default(),
             beats: Mutex::default(),
+            draining: AtomicBool::new(false),
         }))
     }
 
@@ -77,6 +79,11 @@ impl Health {
         }
     }
 
+    /// From now on the process is not ready, whatever its conditions say: it finishes what is under way and ends.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
     /// What keeps the process from being ready, as `(condition, reason)`; empty when it is.
     pub fn unmet(&self) -> Vec<(String, String)> {
         let conditions = lock(&self.0.conditions);
@@ -84,11 +91,17 @@ impl Health {
             let reason = state.as_ref().err()?;
             Some((name.clone(), reason.clone()))
         };
-        conditions.iter().filter_map(unmet).collect()
+        let draining = self.0.draining.load(Ordering::Relaxed);
+        let draining = draining.then(|| ("running".to_owned(), "draining".to_owned()));
+        conditions
+            .iter()
+            .filter_map(unmet)
+            .chain(draining)
+            .collect()
     }
 
     pub fn is_ready(&self) -> bool {
-        lock(&self.0.conditions).values().all(Result::is_ok)
+        self.unmet().is_empty()
     }
 
     /// Loops that have not come round in time.
@@ -173,6 +186,9 @@ mod tests {
         assert!(health.is_ready());
         kafka.unmet("broker gone");
         assert!(!health.is_ready());
+        kafka.met();
+        health.drain();
+        assert!(!health.is_ready(), "whoever ends takes no more");
     }
 
     #[tokio::test(start_paused = true)]
