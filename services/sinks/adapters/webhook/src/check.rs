@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     pub(crate) fixed: Fixed,
     pub(crate) signer: Signer,
     pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) grant: Option<Grant>,
+    pub(crate) grant: Option<Box<Grant>>,
 }
 
 pub(crate) fn plan(
@@ -117,7 +117,7 @@ fn signer(secrets: &Secrets, errors: &mut Vec<FieldError>) -> Signer {
     Signer::new(keys)
 }
 
-type Authorization = (Option<HeaderValue>, Option<Grant>);
+type Authorization = (Option<HeaderValue>, Option<Box<Grant>>);
 
 fn authentication(
     config: &Config,
@@ -156,7 +156,7 @@ fn grant(
     secrets: &Secrets,
     rules: &Rules,
     errors: &mut Vec<FieldError>,
-) -> Option<Grant> {
+) -> Option<Box<Grant>> {
     let field = "config.authentication.tokenUrl";
     let target = target(field, &oauth.token_url, rules, errors);
     if oauth.client_id.is_empty() {
@@ -164,7 +164,7 @@ fn grant(
         errors.push(FieldError::new("config.authentication.clientId", message));
     }
     let secret = required("clientSecret", &secrets.client_secret, errors)?;
-    Some(Grant::new(target?, oauth, secret))
+    Some(Box::new(Grant::new(target?, oauth, secret)))
 }
 
 fn required<'a>(

@@ -41,7 +41,7 @@ pub struct Client {
     target: Target,
     fixed: Fixed,
     signer: Signer,
-    grant: Option<Grant>,
+    grant: Option<Box<Grant>>,
     dialer: Dialer,
     pool: Pool,
 }
@@ -255,5 +255,15 @@ impl pushrail_sink_core::Client for Client {
 
     fn classify(reply: Reply, sent: usize) -> Outcome {
         classify(reply, sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_idle_destinations_fit_in_memory() {
+        assert!(size_of::<Client>() <= 1536, "{}", size_of::<Client>());
     }
 }
