@@ -58,6 +58,11 @@ need_java() {
     packages openjdk-17-jre-headless
 }
 
+need_python() {
+    command -v python3 >/dev/null || packages python3 python3-venv
+    python3 -c 'import venv, ensurepip' 2>/dev/null || packages python3-venv
+}
+
 # What a build needs: a C compiler and the headers that librdkafka links against.
 need_build_tools() {
     local missing=()

@@ -1,0 +1,195 @@
+{{- define "pushrail.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "pushrail.image" -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "pushrail.labels" -}}
+app.kubernetes.io/name: pushrail
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "pushrail.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "pushrail.name" .) -}}
+{{- end -}}
+
+{{/* The settings file: what all services share, then what the operator added. */}}
+{{- define "pushrail.settings" -}}
+{{- $shared := dict
+  "kafka" (dict "bootstrap" (required "kafka.bootstrap is required" .Values.kafka.bootstrap) "properties" .Values.kafka.properties)
+  "registry" (dict "url" (required "registry.url is required" .Values.registry.url))
+  "log" (dict "format" .Values.observability.logFormat "filter" .Values.observability.log)
+  "trace" (dict "ratio" .Values.observability.traceRatio)
+  "egress" (dict "allow_networks" .Values.egress.allowNetworks "allow_plaintext" .Values.egress.allowPlaintext)
+-}}
+{{- if not .Values.kafka.properties }}{{ $_ := unset $shared.kafka "properties" }}{{ end -}}
+{{- if not .Values.egress.allowNetworks }}{{ $_ := unset $shared.egress "allow_networks" }}{{ end -}}
+{{- if .Values.registry.user }}{{ $_ := set $shared.registry "user" .Values.registry.user }}{{ end -}}
+{{- if .Values.observability.otlpEndpoint }}{{ $_ := set $shared "otlp" (dict "endpoint" .Values.observability.otlpEndpoint) }}{{ end -}}
+{{- mergeOverwrite $shared (deepCopy .Values.settings) | toToml -}}
+{{- end -}}
+
+{{/* Variables and mounts of every container. */}}
+{{- define "pushrail.env" -}}
+- name: PUSHRAIL_CONFIG
+  value: /etc/pushrail/pushrail.toml
+- name: PUSHRAIL_KEY_RING_FILE
+  value: /etc/pushrail-secrets/{{ .Values.secrets.keyRingKey }}
+{{- with .Values.secrets.registryPasswordKey }}
+- name: PUSHRAIL_REGISTRY_PASSWORD_FILE
+  value: /etc/pushrail-secrets/{{ . }}
+{{- end }}
+{{- with .Values.secrets.kafkaPropertiesKey }}
+- name: PUSHRAIL_KAFKA_PROPERTIES_FILE
+  value: /etc/pushrail-secrets/{{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "pushrail.mounts" -}}
+- name: settings
+  mountPath: /etc/pushrail
+  readOnly: true
+- name: secrets
+  mountPath: /etc/pushrail-secrets
+  readOnly: true
+{{- end -}}
+
+{{- define "pushrail.volumes" -}}
+- name: settings
+  configMap:
+    name: {{ include "pushrail.name" . }}
+- name: secrets
+  secret:
+    secretName: {{ .Values.secrets.existingSecret }}
+    defaultMode: 0440
+{{- end -}}
+
+{{- define "pushrail.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* One service's deployment. Takes root, component, service (its values), args, ports. */}}
+{{- define "pushrail.deployment" -}}
+{{- $root := .root -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "pushrail.name" $root }}-{{ .component }}
+  labels:
+    {{- include "pushrail.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+spec:
+  replicas: {{ .service.replicas }}
+  # One at a time: each move of partitions drains first and repeats nothing.
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+  selector:
+    matchLabels:
+      app.kubernetes.io/instance: {{ $root.Release.Name }}
+      app.kubernetes.io/component: {{ .component }}
+  template:
+    metadata:
+      labels:
+        {{- include "pushrail.labels" $root | nindent 8 }}
+        app.kubernetes.io/component: {{ .component }}
+      annotations:
+        checksum/settings: {{ include "pushrail.settings" $root | sha256sum }}
+        {{- with $root.Values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ include "pushrail.serviceAccount" $root }}
+      automountServiceAccountToken: false
+      terminationGracePeriodSeconds: {{ .service.terminationGracePeriodSeconds }}
+      {{- with $root.Values.imagePullSecrets }}
+      imagePullSecrets:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 10001
+        fsGroup: 10001
+        seccompProfile:
+          type: RuntimeDefault
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              app.kubernetes.io/instance: {{ $root.Release.Name }}
+              app.kubernetes.io/component: {{ .component }}
+      containers:
+        - name: {{ .component }}
+          image: {{ include "pushrail.image" $root }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args: {{ toJson .args }}
+          env:
+            {{- include "pushrail.env" $root | nindent 12 }}
+          ports:
+            - name: ops
+              containerPort: 9090
+            {{- with .ports }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          {{- with .lifecycle }}
+          lifecycle:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          startupProbe:
+            httpGet: { path: /livez, port: ops }
+            periodSeconds: 2
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: { path: /livez, port: ops }
+            periodSeconds: 10
+            failureThreshold: 3
+          readinessProbe:
+            httpGet: { path: /readyz, port: ops }
+            periodSeconds: 5
+            failureThreshold: 2
+          resources:
+            {{- toYaml .service.resources | nindent 12 }}
+          securityContext:
+            {{- include "pushrail.securityContext" $root | nindent 12 }}
+          volumeMounts:
+            {{- include "pushrail.mounts" $root | nindent 12 }}
+      volumes:
+        {{- include "pushrail.volumes" $root | nindent 8 }}
+      {{- with $root.Values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "pushrail.name" $root }}-{{ .component }}
+  labels:
+    {{- include "pushrail.labels" $root | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels:
+      app.kubernetes.io/instance: {{ $root.Release.Name }}
+      app.kubernetes.io/component: {{ .component }}
+{{- end -}}
