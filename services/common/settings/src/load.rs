@@ -200,10 +200,11 @@ pub fn load<T: Parser>(surroundings: &Surroundings) -> Result<Loaded<T>, Error> 
             defaults.set(place, origin, vec![value]);
         }
     }
+    let args = with_properties(&surroundings.args, &defaults);
     let command = tree::with_defaults(declared, &defaults.values);
     let matches = command
         .clone()
-        .try_get_matches_from(&surroundings.args)
+        .try_get_matches_from(args)
         .map_err(|error| defaults.explain(error))?;
     let effective = account::of(&command, &matches, &defaults);
     let settings = T::from_arg_matches(&matches).map_err(Error::Usage)?;
@@ -212,6 +213,9 @@ pub fn load<T: Parser>(surroundings: &Surroundings) -> Result<Loaded<T>, Error> 
         effective,
     })
 }
+
+/// The argument that holds librdkafka's properties.
+const PROPERTIES_ID: &str = "kafka_properties";
 
 /// What file and environment say, as default values of arguments.
 #[derive(Debug, Default)]
@@ -229,9 +233,15 @@ struct Origin {
 }
 
 impl Defaults {
+    /// The newer source replaces what was there, but for librdkafka's properties, which are many settings in one
+    /// argument: those are joined, and the last of a name counts.
     fn set(&mut self, place: tree::Place, origin: Origin, values: Vec<String>) {
         self.origins.insert(place.clone(), origin);
-        self.values.insert(place, values);
+        if place.id == PROPERTIES_ID {
+            self.values.entry(place).or_default().extend(values);
+        } else {
+            self.values.insert(place, values);
+        }
     }
 
     /// Says where a refused value came from, when that was neither a flag nor our own default.
@@ -266,6 +276,28 @@ impl Defaults {
             },
         }
     }
+}
+
+/// Puts the properties of file and environment in front of those that flags give, so that a flag replaces one property
+/// and not all of them.
+fn with_properties(args: &[OsString], defaults: &Defaults) -> Vec<OsString> {
+    let mut args = args.to_vec();
+    let mut places = defaults.values.iter();
+    let below = places.find(|(place, _)| place.id == PROPERTIES_ID);
+    let Some((place, below)) = below else {
+        return args;
+    };
+    let is_flag = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        text.split('=').next() == Some(place.flag.as_str())
+    };
+    if let Some(first) = args.iter().position(is_flag) {
+        let below = below
+            .iter()
+            .map(|text| format!("{}={text}", place.flag).into());
+        args.splice(first..first, below);
+    }
+    args
 }
 
 /// The file's path, which must be known before anything is parsed.

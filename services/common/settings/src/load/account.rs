@@ -56,7 +56,7 @@ fn shown(arg: &Arg, value: &str) -> String {
     if arg.is_hide_env_values_set() {
         return MASK.to_owned();
     }
-    if arg.get_id() == "kafka_properties" {
+    if arg.get_id() == super::PROPERTIES_ID {
         // One that does not parse has been refused before.
         return value
             .parse::<Property>()

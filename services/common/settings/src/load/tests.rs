@@ -315,3 +315,14 @@ fn a_file_of_variables_fills_what_the_environment_leaves_open() {
     let error = bad.surroundings.with_env_file().unwrap_err().to_string();
     assert!(error.contains("line 1"), "{error}");
 }
+
+#[test]
+fn a_stronger_place_replaces_one_property_and_not_all_of_them() {
+    let file = "[kafka.properties]\n'a.a' = 'file'\n'b.b' = 'file'\n'c.c' = 'file'\n";
+    let given = Given::new("ingest --kafka-property c.c=flag")
+        .file(file)
+        .env("PUSHRAIL_KAFKA_PROPERTIES", "b.b=env,c.c=env");
+    let properties = given.ingest().0.kafka.connection().properties;
+    let values = ["a.a", "b.b", "c.c"].map(|name| properties[name].as_str());
+    assert_eq!(values, ["file", "env", "flag"]);
+}
