@@ -18,7 +18,6 @@ pub mod registry;
 mod shape;
 pub mod transform;
 pub mod wire;
-pub mod writers;
 
 pub use attempt::Attempt;
 pub use event::Event;

@@ -1,7 +1,7 @@
 //! The configuration that travels on the compacted `config` topic, as this process knows it.
 //!
 //! A [`Directory`] reads the topic from its beginning, is ready when it has seen what was there when it started, and then
-//! follows it. It keeps only what its process wants ([`Interest`]) and keeps that small (see [`packed`]). It judges
+//! follows it. It keeps only what its process wants ([`Interest`]) and keeps that small. It judges
 //! records by their form only: what an adapter's `config` means is the adapter's business, and secrets stay sealed.
 //! A record that cannot be read is logged, counted and passed over; what was known of its key stays in force.
 //! The newest record of a key wins, by its place in the topic and nothing else, so all processes agree.
