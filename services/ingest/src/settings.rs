@@ -77,7 +77,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let at_most = |name, value: usize, max: usize| {
             match value {
-                0 => Err(format!("must be at least 1, not 0")),
+                0 => Err("must be at least 1, not 0".to_owned()),
                 _ if value > max => Err(format!("must be at most {max}, not {value}")),
                 _ => Ok(()),
             }

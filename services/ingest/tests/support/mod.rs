@@ -53,6 +53,8 @@ impl Keys for OneKey {
     }
 }
 
+type Held = (oneshot::Sender<Unconfirmed>, Reservation);
+
 /// Keeps what is published, and answers as it is told.
 #[derive(Default)]
 pub struct Recorder {
@@ -62,7 +64,7 @@ pub struct Recorder {
     /// Places that are reported as unconfirmed.
     pub unconfirmed: Mutex<Unconfirmed>,
     /// Answers that are kept back, with their reservations.
-    pub held: Mutex<Option<Vec<(oneshot::Sender<Unconfirmed>, Reservation)>>>,
+    pub held: Mutex<Option<Vec<Held>>>,
     pub stalled: std::sync::atomic::AtomicBool,
 }
 
