@@ -1,0 +1,223 @@
+//! `pushrail dev` as a person meets it: the program, its folder, Ctrl-C, a crash, and what it says when it cannot start.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pushrail_testkit::{wait_for, wait_until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pushrail");
+
+/// A running `pushrail dev`, killed when it is dropped.
+struct Dev {
+    child: Child,
+    folder: PathBuf,
+    env: HashMap<String, String>,
+}
+
+impl Dev {
+    /// Starts it on free ports, and returns when `dev.env` is there. One that a crash left behind must go first.
+    async fn start(folder: &Path) -> Dev {
+        let stale = folder.join("dev.env").exists();
+        let log = std::fs::File::create(folder.with_extension("log")).unwrap();
+        let mut child = Command::new(PROGRAM)
+            .args(["dev", "--port", "0", "--data-dir"])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        if stale {
+            wait_until("the stale dev.env to go", || {
+                !folder.join("dev.env").exists()
+            })
+            .await;
+        }
+        wait_for("dev.env", async || {
+            let ended = child.try_wait().unwrap();
+            let log = || std::fs::read_to_string(folder.with_extension("log")).unwrap();
+            assert!(ended.is_none(), "it ended: {}", log());
+            folder.join("dev.env").exists().then_some(())
+        })
+        .await;
+        let env = variables(&folder.join("dev.env"));
+        Dev {
+            child,
+            folder: folder.to_owned(),
+            env,
+        }
+    }
+
+    fn var(&self, name: &str) -> &str {
+        &self.env[name]
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .envs(&self.env)
+            .output()
+            .unwrap()
+    }
+
+    fn add_destination(&self, customer: &str, path: &str) {
+        let url = format!("{}{path}", self.var("PUSHRAIL_ECHO_URL"));
+        let added = self.command(&[
+            "destination",
+            "add",
+            "--customer",
+            customer,
+            "--url",
+            &url,
+            "--initial-delay",
+            "2s",
+        ]);
+        assert!(
+            added.status.success(),
+            "{}",
+            String::from_utf8_lossy(&added.stderr)
+        );
+    }
+
+    async fn post(&self, customer: &str) -> String {
+        let event = serde_json::json!({ "eventType": "a.b", "customerExternalId": customer, "payload": {} });
+        let request =
+            reqwest::Client::new().post(format!("{}/v1/events", self.var("PUSHRAIL_URL")));
+        let answer = request
+            .bearer_auth(self.var("PUSHRAIL_API_KEY"))
+            .json(&event)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 202);
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        answer["eventId"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the echo receiver has answered `event` with `status`.
+    async fn received(&self, event: &str, status: u16) {
+        wait_for(&format!("event {event} with {status}"), async || {
+            let answer = reqwest::get(self.var("PUSHRAIL_ECHO_URL")).await.ok()?;
+            let shown: serde_json::Value = answer.json().await.ok()?;
+            let mut requests = shown["last"].as_array()?.iter();
+            requests
+                .find(|r| r["headers"]["webhook-id"] == event && r["status"] == status)
+                .map(|_| ())
+        })
+        .await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    async fn ended(mut self) -> Option<i32> {
+        wait_for("the process to end", async || {
+            self.child.try_wait().unwrap()
+        })
+        .await
+        .code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn variables(file: &Path) -> HashMap<String, String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+        .collect()
+}
+
+fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn dev(folder: &Path, port: u16) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["dev", "--port", &port.to_string(), "--data-dir"])
+        .arg(folder);
+    command
+}
+
+fn listens(address: &str) -> bool {
+    let address: SocketAddr = address.parse().unwrap();
+    TcpStream::connect(address).is_ok()
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let dev = Dev::start(&folder).await;
+    let mode = std::fs::metadata(folder.join("dev.env"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    dev.add_destination("c1", "/ok");
+    dev.add_destination("c2", "/fail/503");
+    dev.received(&dev.post("c1").await, 200).await;
+    let owed = dev.post("c2").await;
+    dev.received(&owed, 503).await;
+    let second = refused(&mut self::dev(&folder, 0));
+    assert!(
+        second.contains("another pushrail runs") && second.contains(&dev.child.id().to_string()),
+        "{second}"
+    );
+    assert!(
+        dev.folder.join("dev.env").exists(),
+        "the second one must not take the first one's file away"
+    );
+    let (first, kafka) = (dev.env.clone(), dev.var("PUSHRAIL_KAFKA").to_owned());
+    dev.signal(Signal::SIGKILL);
+    dev.ended().await;
+    wait_until("Kafka to die with us", || !listens(&kafka)).await;
+
+    let dev = Dev::start(&folder).await;
+    assert_eq!(dev.env, first, "same ports and keys as before");
+    dev.received(&owed, 503).await;
+    dev.received(&dev.post("c1").await, 200).await;
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.ended().await, Some(0));
+    assert!(!folder.join("dev.env").exists());
+    assert!(!listens(&kafka));
+}
+
+#[test]
+fn a_missing_java_is_said_before_anything_is_started() {
+    let parent = tempfile::tempdir().unwrap();
+    let error = refused(dev(&parent.path().join("data"), 0).env("JAVA_HOME", "/nowhere"));
+    assert!(
+        error.contains("JAVA_HOME") && error.contains("openjdk-17") && error.contains("--kafka"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_flag() {
+    let parent = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().min(65_531);
+    let error = refused(&mut dev(&parent.path().join("data"), port));
+    assert!(
+        error.contains(&port.to_string()) && error.contains("--port 0"),
+        "{error}"
+    );
+}
