@@ -13,15 +13,18 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 #[derive(Default)]
 struct Written {
     deliveries: Vec<(String, Delivery, Event)>,
-    /// Key, destination, outcome, class, code, payload.
-    records: Vec<(
-        Uuid,
-        Option<Uuid>,
-        &'static str,
-        String,
-        Option<String>,
-        Option<Vec<u8>>,
-    )>,
+    records: Vec<Recorded>,
+}
+
+/// What the tests want to know of an audit record.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Recorded {
+    key: Uuid,
+    destination_id: Option<Uuid>,
+    outcome: &'static str,
+    class: String,
+    code: Option<String>,
+    payload: Option<Vec<u8>>,
 }
 
 impl Out for Written {
@@ -35,16 +38,14 @@ impl Out for Written {
         assert_eq!((attempt.attempt, attempt.event_id), (0, EVENT_ID));
         assert_eq!(attempt.payload.is_some(), attempt.payload_form == "json");
         assert_eq!(attempt.started_at_us, NOW_US);
-        let payload = attempt.payload.map(<[u8]>::to_vec);
-        let (class, code) = (attempt.class.to_owned(), attempt.code.map(str::to_owned));
-        self.records.push((
+        self.records.push(Recorded {
             key,
-            attempt.destination_id,
-            attempt.outcome.as_str(),
-            class,
-            code,
-            payload,
-        ));
+            destination_id: attempt.destination_id,
+            outcome: attempt.outcome.as_str(),
+            class: attempt.class.to_owned(),
+            code: attempt.code.map(str::to_owned),
+            payload: attempt.payload.map(<[u8]>::to_vec),
+        });
     }
 }
 
@@ -157,16 +158,13 @@ fn every_skip_is_recorded_with_its_reason() {
     assert!(written.deliveries.is_empty());
     written.records.sort();
     let payload = Some(br#"{"amount":5}"#.to_vec());
-    let record = |id: u128, class: &str, code: Option<&str>, payload: &Option<Vec<u8>>| {
-        let id = Uuid::from_u128(id);
-        (
-            id,
-            Some(id),
-            "skipped",
-            class.to_owned(),
-            code.map(str::to_owned),
-            payload.clone(),
-        )
+    let record = |id: u128, class: &str, code: Option<&str>, payload: &Option<Vec<u8>>| Recorded {
+        key: Uuid::from_u128(id),
+        destination_id: Some(Uuid::from_u128(id)),
+        outcome: "skipped",
+        class: class.to_owned(),
+        code: code.map(str::to_owned),
+        payload: payload.clone(),
     };
     assert_eq!(
         written.records,
@@ -193,10 +191,15 @@ fn an_event_that_nobody_wants_leaves_one_record_under_its_own_id() {
             ..Tally::default()
         }
     );
-    assert_eq!(
-        written.records,
-        [(EVENT_ID, None, "skipped", "no_match".to_owned(), None, None)]
-    );
+    let wanted = Recorded {
+        key: EVENT_ID,
+        destination_id: None,
+        outcome: "skipped",
+        class: "no_match".to_owned(),
+        code: None,
+        payload: None,
+    };
+    assert_eq!(written.records, [wanted]);
 }
 
 #[test]
@@ -251,7 +254,7 @@ fn what_cannot_be_read_as_json_goes_out_only_where_nobody_reads_it() {
         written
             .records
             .iter()
-            .all(|record| record.4.as_deref() == Some("invalid_json"))
+            .all(|record| record.code.as_deref() == Some("invalid_json"))
     );
 }
 
@@ -261,7 +264,7 @@ fn a_transform_that_makes_an_event_too_large_for_kafka_does_not_stop_the_partiti
     let steps = json!([{"set": {"path": "payload.a", "value": big}}]);
     let index = index(&[(1, json!({ "transform": steps }))]);
     let (_, written) = route(&index, &format!(r#"{{"b":"{}"}}"#, "y".repeat(900_000)));
-    assert_eq!(written.records[0].4.as_deref(), Some("too_large"));
+    assert_eq!(written.records[0].code.as_deref(), Some("too_large"));
 }
 
 #[test]

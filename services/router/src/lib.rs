@@ -4,9 +4,12 @@
 //! never decides that an event is lost: what is not delivered is recorded on `audit.attempts` with its reason
 //! (`no_match`, `filtered`, `disabled`, `duplicate`), what cannot be read goes to `dlq.events` with its bytes.
 //!
-//! - [`index`] finds who wants an event. - `filter` and `transform` look into payload and metadata where a destination
-//!   asks for it, and only there. - [`dedup`] recognises repeats. - `fanout` puts these together, without I/O. - `worker` is
-//!   the part that Kafka sees: one thread, one consumer, one producer.
+//! - [`index`] finds who wants an event.
+//! - `filter` and `transform` look into payload and metadata where a destination asks for it, and nowhere else.
+//! - [`dedup`] recognises repeats.
+//! - `fanout` puts these together, without I/O: what it decides is tested without Kafka.
+//! - `worker` is what Kafka sees: one thread, one consumer, one producer; `write` turns decisions into records.
+//! - `routes` keeps the index equal to the directory, which is one for all workers.
 
 mod accepted;
 #[doc(hidden)]

@@ -45,14 +45,13 @@ pub(crate) struct Router {
 impl Bed {
     pub(crate) async fn new() -> Bed {
         let turn = TURN.lock().await;
-        if let Ok(log_filter) = std::env::var("PUSHRAIL_TEST_LOG") {
-            let options = pushrail_obs::Options {
-                log_filter,
-                ..Default::default()
-            };
-            // The first test of a process starts it for all.
-            std::mem::forget(pushrail_obs::init(&options));
-        }
+        // Traces go nowhere, and are followed all the same. The first test of a process starts this for all.
+        let options = pushrail_obs::Options {
+            log_filter: std::env::var("PUSHRAIL_TEST_LOG").unwrap_or_else(|_| "off".to_owned()),
+            otlp_endpoint: Some("http://127.0.0.1:9".to_owned()),
+            ..Default::default()
+        };
+        std::mem::forget(pushrail_obs::init(&options));
         let cluster = Cluster::private().await;
         let compacted = [("cleanup.policy", "compact")];
         cluster.create(topics::CONFIG, 1, &compacted).await;

@@ -1,4 +1,5 @@
 use pushrail_directory::Key;
+use pushrail_obs::Traceparent;
 use pushrail_schemas::event::Event;
 use pushrail_schemas::headers::Delivery;
 use pushrail_schemas::identity;
@@ -229,5 +230,30 @@ async fn a_change_of_a_destination_applies_within_a_second() {
         router.metric("pushrail_router_partitions"),
         i64::from(PARTITIONS)
     );
+    router.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_followed_event_is_followed_through_the_router() {
+    let bed = Bed::new().await;
+    bed.destination(1, "c-1", json!({})).await;
+    let router = bed.start(bed.settings()).await;
+    let followed = TRACE.replace("-b7ad6b7169203331-00", "-b7ad6b7169203331-01");
+    let sent = Sent {
+        traceparent: Some(&followed),
+        ..Sent::new(0xe1, "c-1", "{}")
+    };
+    bed.event(&sent).await;
+    let records = bed.cluster.read("deliver.webhook", 1).await;
+    let parent = Traceparent::parse(followed.as_bytes()).unwrap();
+    let own = delivery(&records[0]).traceparent.unwrap();
+    let own = Traceparent::parse(own.as_bytes()).unwrap();
+    assert_eq!(own.trace_id(), parent.trace_id());
+    assert_ne!(
+        own.span_id(),
+        parent.span_id(),
+        "the delivery is a child of the router's span"
+    );
+    assert!(own.is_sampled());
     router.stop().await;
 }
