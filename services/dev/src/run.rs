@@ -204,7 +204,7 @@ impl Started {
         drop(file);
         match &failed {
             None => line("\nDraining. (Ctrl-C once more ends at once; nothing is lost.)"),
-            Some(error) => line(format_args!("\n{error:#}\nStopping.")),
+            Some(_) => line("\nSomething ended by itself; stopping the rest."),
         }
         self.services.stop().await;
         self.servers.stop().await;

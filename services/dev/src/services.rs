@@ -23,6 +23,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// An attempt at a receiver that hangs is given up, and made again after the next start.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
 /// What the services are started with.
 pub(crate) struct Plan {
     pub(crate) listen: SocketAddr,
@@ -100,10 +102,15 @@ impl Services {
         for service in self.0 {
             let step = Step::start("drain");
             service.shutdown.cancel();
-            match service.task.await {
-                Ok(Ok(())) => step.done(&service.name),
-                Ok(Err(error)) => step.done(format_args!("{}: {error:#}", service.name)),
-                Err(error) => step.done(format_args!("{}: {error}", service.name)),
+            // Bounded: with Kafka gone, nobody can acknowledge what a service waits for.
+            match tokio::time::timeout(STOP_WITHIN, service.task).await {
+                Ok(Ok(Ok(()))) => step.done(&service.name),
+                Ok(Ok(Err(error))) => step.done(format_args!("{}: {error:#}", service.name)),
+                Ok(Err(error)) => step.done(format_args!("{}: {error}", service.name)),
+                Err(_) => step.done(format_args!(
+                    "{}: given up; what was under way is done again",
+                    service.name
+                )),
             }
         }
     }
