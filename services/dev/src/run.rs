@@ -146,14 +146,8 @@ async fn topology(servers: &Servers, registry: &Registry) -> anyhow::Result<()> 
     let cluster = Cluster::connect(&servers.connection.admin("pushrail-dev"))?;
     let settings = pushrail_topology::Settings::single();
     let (kinds, tenants) = (pushrail_sinks::KINDS, [identity::TENANT]);
-    let plan = pushrail_topology::plan(
-        &cluster,
-        Some(registry),
-        &settings,
-        kinds.as_ref(),
-        &tenants,
-    )
-    .await?;
+    let plan =
+        pushrail_topology::plan(&cluster, Some(registry), &settings, kinds, &tenants).await?;
     let applied = plan.apply(&cluster, Some(registry)).await?;
     for drift in &plan.drift {
         tracing::warn!(?drift, "topology.drifted");
