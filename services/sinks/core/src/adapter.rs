@@ -23,7 +23,11 @@ pub trait Adapter: Send + Sync + 'static {
     const INFO: Info;
 
     /// Says everything that is wrong with a configuration. Pure: no I/O, same answer every time.
-    fn check(config: &Self::Config, secrets: &Self::Secrets, context: &Context) -> Result<(), Vec<FieldError>>;
+    fn check(
+        config: &Self::Config,
+        secrets: &Self::Secrets,
+        context: &Context,
+    ) -> Result<(), Vec<FieldError>>;
 
     /// Makes the client of one destination and credential version. It is called on the worker that will use it, and may
     /// connect lazily. A fault here is the destination's or ours, never a record's.
@@ -40,7 +44,8 @@ pub trait Client: Send + Sync + 'static {
 
     /// One call: no retry, no sleep. Dropping the future gives up the call and leaves nothing behind.
     /// What is not finished at `deadline` must end by itself with a reply that says so.
-    fn send(&self, batch: &[Record], deadline: Instant) -> impl Future<Output = Self::Reply> + Send;
+    fn send(&self, batch: &[Record], deadline: Instant)
+    -> impl Future<Output = Self::Reply> + Send;
 
     /// What the reply means: one verdict for every record of the batch, in its order. Pure, so that it is tested as a table.
     fn classify(reply: Self::Reply, sent: usize) -> Outcome;
@@ -62,18 +67,27 @@ pub type Verdicts = SmallVec<[Verdict; 1]>;
 pub enum Verdict {
     Delivered,
     /// The same bytes may pass later; not before `after`, where the destination said so.
-    Retry { fault: Fault, after: Option<Duration> },
+    Retry {
+        fault: Fault,
+        after: Option<Duration>,
+    },
     /// This record never will; the destination is fine.
-    Reject { fault: Fault },
+    Reject {
+        fault: Fault,
+    },
     /// This destination will not as configured: stop hammering it, tell its owner.
-    Suspend { fault: Fault },
+    Suspend {
+        fault: Fault,
+    },
 }
 
 impl Verdict {
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Verdict::Delivered => None,
-            Verdict::Retry { fault, .. } | Verdict::Reject { fault } | Verdict::Suspend { fault } => Some(fault),
+            Verdict::Retry { fault, .. }
+            | Verdict::Reject { fault }
+            | Verdict::Suspend { fault } => Some(fault),
         }
     }
 }
@@ -105,7 +119,10 @@ pub struct FieldError {
 
 impl FieldError {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        FieldError { field: field.into(), message: message.into() }
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }
 

@@ -19,8 +19,12 @@ pub trait ErasedAdapter: Send + Sync + 'static {
     /// JSON Schemas of configuration and secrets.
     fn schemas(&self) -> (schemars::Schema, schemars::Schema);
     /// Everything that is wrong with a configuration, beginning with what does not even parse.
-    fn check(&self, destination: Destination<'_>, context: &Context) -> Result<(), Vec<FieldError>>;
-    fn connect<'a>(&'a self, destination: Destination<'_>) -> BoxFuture<'a, Result<Arc<dyn ErasedClient>, Fault>>;
+    fn check(&self, destination: Destination<'_>, context: &Context)
+    -> Result<(), Vec<FieldError>>;
+    fn connect<'a>(
+        &'a self,
+        destination: Destination<'_>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ErasedClient>, Fault>>;
 }
 
 /// A destination's configuration as JSON.
@@ -34,7 +38,11 @@ pub struct Destination<'a> {
 /// A client behind one type.
 pub trait ErasedClient: Send + Sync + 'static {
     /// Sends and classifies. Shares `batch` with the engine, which needs it afterwards for audit and retry.
-    fn attempt(self: Arc<Self>, batch: Arc<[Record]>, deadline: Instant) -> BoxFuture<'static, Outcome>;
+    fn attempt(
+        self: Arc<Self>,
+        batch: Arc<[Record]>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Outcome>;
 }
 
 impl<A: Adapter> ErasedAdapter for A {
@@ -43,20 +51,31 @@ impl<A: Adapter> ErasedAdapter for A {
     }
 
     fn schemas(&self) -> (schemars::Schema, schemars::Schema) {
-        (schemars::schema_for!(A::Config), schemars::schema_for!(A::Secrets))
+        (
+            schemars::schema_for!(A::Config),
+            schemars::schema_for!(A::Secrets),
+        )
     }
 
-    fn check(&self, destination: Destination<'_>, context: &Context) -> Result<(), Vec<FieldError>> {
+    fn check(
+        &self,
+        destination: Destination<'_>,
+        context: &Context,
+    ) -> Result<(), Vec<FieldError>> {
         let (config, secrets) = parse::<A>(destination)?;
         A::check(&config, &secrets, context)
     }
 
-    fn connect<'a>(&'a self, destination: Destination<'_>) -> BoxFuture<'a, Result<Arc<dyn ErasedClient>, Fault>> {
+    fn connect<'a>(
+        &'a self,
+        destination: Destination<'_>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ErasedClient>, Fault>> {
         let parsed = parse::<A>(destination);
         Box::pin(async move {
             let (config, secrets) = parsed.map_err(|errors| {
                 let first = errors.into_iter().next();
-                let detail = first.map_or_else(String::new, |e| format!("{}: {}", e.field, e.message));
+                let detail =
+                    first.map_or_else(String::new, |e| format!("{}: {}", e.field, e.message));
                 Fault::destination("invalid_configuration", detail)
             })?;
             let client = Adapter::connect(self, config, secrets).await?;
@@ -66,7 +85,11 @@ impl<A: Adapter> ErasedAdapter for A {
 }
 
 impl<C: Client> ErasedClient for C {
-    fn attempt(self: Arc<Self>, batch: Arc<[Record]>, deadline: Instant) -> BoxFuture<'static, Outcome> {
+    fn attempt(
+        self: Arc<Self>,
+        batch: Arc<[Record]>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let reply = self.send(&batch, deadline).await;
             C::classify(reply, batch.len())
@@ -74,23 +97,39 @@ impl<C: Client> ErasedClient for C {
     }
 }
 
-fn parse<A: Adapter>(destination: Destination<'_>) -> Result<(A::Config, A::Secrets), Vec<FieldError>> {
+fn parse<A: Adapter>(
+    destination: Destination<'_>,
+) -> Result<(A::Config, A::Secrets), Vec<FieldError>> {
     let config = parse_part("config", destination.config);
     let secrets = parse_part("secrets", destination.secrets);
     match (config, secrets) {
         (Ok(config), Ok(secrets)) => Ok((config, secrets)),
-        (config, secrets) => Err([config.err(), secrets.err()].into_iter().flatten().collect()),
+        (config, secrets) => Err([config.err(), secrets.err()]
+            .into_iter()
+            .flatten()
+            .collect()),
     }
 }
 
 /// Parses one half of a configuration. The value of a secret never gets into the message: serde quotes offending
 /// strings, so a message about secrets keeps only where it went wrong.
-fn parse_part<T: serde::de::DeserializeOwned>(part: &str, json: &RawValue) -> Result<T, FieldError> {
+fn parse_part<T: serde::de::DeserializeOwned>(
+    part: &str,
+    json: &RawValue,
+) -> Result<T, FieldError> {
     let mut deserializer = serde_json::Deserializer::from_str(json.get());
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." { part.to_owned() } else { format!("{part}.{path}") };
-        let message = if part == "secrets" { "has the wrong type".to_owned() } else { error.inner().to_string() };
+        let field = if path == "." {
+            part.to_owned()
+        } else {
+            format!("{part}.{path}")
+        };
+        let message = if part == "secrets" {
+            "has the wrong type".to_owned()
+        } else {
+            error.inner().to_string()
+        };
         FieldError { field, message }
     })
 }

@@ -46,16 +46,34 @@ impl Class {
 }
 
 impl Fault {
-    pub fn record(code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Fault { blame: Blame::Record, code: code.into(), detail: detail.into() }
+    pub fn record(
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Fault {
+            blame: Blame::Record,
+            code: code.into(),
+            detail: detail.into(),
+        }
     }
 
-    pub fn destination(code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Fault { blame: Blame::Destination, code: code.into(), detail: detail.into() }
+    pub fn destination(
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Fault {
+            blame: Blame::Destination,
+            code: code.into(),
+            detail: detail.into(),
+        }
     }
 
     pub fn us(code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Fault { blame: Blame::Us, code: code.into(), detail: detail.into() }
+        Fault {
+            blame: Blame::Us,
+            code: code.into(),
+            detail: detail.into(),
+        }
     }
 }
 

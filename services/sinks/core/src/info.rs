@@ -31,7 +31,11 @@ pub struct BatchLimits {
 
 impl BatchLimits {
     /// One record a call.
-    pub const SINGLE: BatchLimits = BatchLimits { records: 1, bytes: usize::MAX, age: Duration::ZERO };
+    pub const SINGLE: BatchLimits = BatchLimits {
+        records: 1,
+        bytes: usize::MAX,
+        age: Duration::ZERO,
+    };
 }
 
 /// One way in which a delivery can end, as the portal explains it.
