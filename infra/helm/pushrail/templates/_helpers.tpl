@@ -34,39 +34,57 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- mergeOverwrite $shared (deepCopy .Values.settings) | toToml -}}
 {{- end -}}
 
-{{/* Variables and mounts of every container. */}}
+{{/* Variables and mounts of a container. Takes root and opensSecrets: only sinks get the key ring. */}}
 {{- define "pushrail.env" -}}
 - name: PUSHRAIL_CONFIG
   value: /etc/pushrail/pushrail.toml
+{{- if .opensSecrets }}
 - name: PUSHRAIL_KEY_RING_FILE
-  value: /etc/pushrail-secrets/{{ .Values.secrets.keyRingKey }}
-{{- with .Values.secrets.registryPasswordKey }}
+  value: /etc/pushrail-secrets/{{ .root.Values.secrets.keyRingKey }}
+{{- end }}
+{{- with .root.Values.secrets.registryPasswordKey }}
 - name: PUSHRAIL_REGISTRY_PASSWORD_FILE
   value: /etc/pushrail-secrets/{{ . }}
 {{- end }}
-{{- with .Values.secrets.kafkaPropertiesKey }}
+{{- with .root.Values.secrets.kafkaPropertiesKey }}
 - name: PUSHRAIL_KAFKA_PROPERTIES_FILE
   value: /etc/pushrail-secrets/{{ . }}
 {{- end }}
+{{- end -}}
+
+{{/* Keys of the Secret that a container may read, as a list. */}}
+{{- define "pushrail.secretKeys" -}}
+{{- $secrets := .root.Values.secrets -}}
+{{- $keys := compact (list $secrets.registryPasswordKey $secrets.kafkaPropertiesKey) -}}
+{{- if .opensSecrets }}{{ $keys = prepend $keys $secrets.keyRingKey }}{{ end -}}
+{{- toJson $keys -}}
 {{- end -}}
 
 {{- define "pushrail.mounts" -}}
 - name: settings
   mountPath: /etc/pushrail
   readOnly: true
+{{- if include "pushrail.secretKeys" . | fromJsonArray }}
 - name: secrets
   mountPath: /etc/pushrail-secrets
   readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "pushrail.volumes" -}}
 - name: settings
   configMap:
-    name: {{ include "pushrail.name" . }}
+    name: {{ include "pushrail.name" .root }}
+{{- with include "pushrail.secretKeys" . | fromJsonArray }}
 - name: secrets
   secret:
-    secretName: {{ .Values.secrets.existingSecret }}
+    secretName: {{ $.root.Values.secrets.existingSecret }}
     defaultMode: 0440
+    items:
+      {{- range . }}
+      - { key: {{ . | quote }}, path: {{ . | quote }} }
+      {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "pushrail.securityContext" -}}
@@ -76,7 +94,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* One service's deployment. Takes root, component, service (its values), args, ports. */}}
+{{/* One service's deployment. Takes root, component, service (its values), args, ports, opensSecrets. */}}
 {{- define "pushrail.deployment" -}}
 {{- $root := .root -}}
 apiVersion: apps/v1
@@ -136,7 +154,7 @@ spec:
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: {{ toJson .args }}
           env:
-            {{- include "pushrail.env" $root | nindent 12 }}
+            {{- include "pushrail.env" . | nindent 12 }}
           ports:
             - name: ops
               containerPort: 9090
@@ -164,9 +182,9 @@ spec:
           securityContext:
             {{- include "pushrail.securityContext" $root | nindent 12 }}
           volumeMounts:
-            {{- include "pushrail.mounts" $root | nindent 12 }}
+            {{- include "pushrail.mounts" . | nindent 12 }}
       volumes:
-        {{- include "pushrail.volumes" $root | nindent 8 }}
+        {{- include "pushrail.volumes" . | nindent 8 }}
       {{- with $root.Values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
