@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::Notify;
+
+/// How long leaving the group may take. With a broker it takes milliseconds.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A partition, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +65,8 @@ pub enum Polled<'a> {
 
 /// See the module.
 pub struct Consumer {
-    inner: BaseConsumer<Context>,
+    /// Taken when it is closed.
+    inner: ManuallyDrop<BaseConsumer<Context>>,
     wake: Arc<Notify>,
     /// Rebalances that the owner has been told of and has not answered.
     unanswered: RefCell<Vec<(bool, Vec<TopicPartition>)>>,
@@ -174,7 +180,7 @@ impl Consumer {
         inner.set_nonempty_callback(move || notify.notify_one());
         inner.subscribe(topics)?;
         Ok(Consumer {
-            inner,
+            inner: ManuallyDrop::new(inner),
             wake,
             unanswered: RefCell::default(),
         })
@@ -392,5 +398,25 @@ impl Drop for Consumer {
         for (assigned, partitions) in self.unanswered.take().into_iter().chain(untold) {
             answer(&self.inner, assigned, &list(&partitions));
         }
+        // SAFETY: taken once, here, and not used after.
+        let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
+        close(inner);
+    }
+}
+
+/// Leaves the group, and waits for that, but not for ever: librdkafka does not give up while there is no broker to say
+/// goodbye to, and a process that is told to stop must. The group notices by itself that a member is gone.
+fn close(inner: BaseConsumer<Context>) {
+    let (closed, done) = std::sync::mpsc::channel::<()>();
+    let spawned = std::thread::Builder::new()
+        .name("kafka-close".to_owned())
+        .spawn(move || {
+            drop(inner);
+            drop(closed);
+        });
+    // The channel's other end goes when the client has: that is the news.
+    let waited = spawned.map(|_| done.recv_timeout(CLOSE_WITHIN));
+    if matches!(waited, Ok(Err(RecvTimeoutError::Timeout))) {
+        tracing::warn!("kafka.consumer.close_abandoned");
     }
 }

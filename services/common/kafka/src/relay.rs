@@ -80,7 +80,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the same copy will be refused again, until somebody changes the topic.
+    /// Whether the same copy will be refused again, until somebody changes the topic. Kafka judges whole batches, and one
+    /// that is too large may have been so for its neighbours; after a refusal records go one by one, so the second verdict
+    /// is mostly the record's own, and the third nearly always.
     pub fn is_final(&self) -> bool {
         is_final(self.code)
     }

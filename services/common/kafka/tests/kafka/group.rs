@@ -123,13 +123,9 @@ async fn a_shutdown_drains_and_commits_what_it_began() {
     let next = Worker::start(&cluster.connection(), settings(&group, &from), move || {
         copy_to(&to)
     });
-    let to = next_target(cluster, &next, 20_000 - copies.len()).await;
-    drop(to);
+    let left = 20_000 - copies.len() as u64;
+    wait_until("the rest", || next.records() == left).await;
     next.stop().await;
-}
-
-async fn next_target(_: &Cluster, next: &Worker, left: usize) {
-    wait_until("the rest", || next.records() == left as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,6 +147,7 @@ async fn back_pressure_neither_loses_nor_spins_nor_leaves_the_group() {
         ("linger.ms", "40"),
         ("max.poll.interval.ms", "3000"),
         ("session.timeout.ms", "3000"),
+        ("heartbeat.interval.ms", "300"),
         ("group.protocol", "classic"),
     ] {
         connection

@@ -1,7 +1,8 @@
 //! Copies that Kafka won't take.
 
+use pushrail_kafka::Connection;
 use pushrail_kafka::relay::{Flow, Incoming, Outbox};
-use pushrail_testkit::{cluster, wait_until};
+use pushrail_testkit::{Cluster, cluster, wait_until};
 
 use crate::support::{
     Each, Worker, assert_once, committed, copy, copy_to, fill, fill_sized, settings,
@@ -29,9 +30,11 @@ async fn a_copy_that_is_too_large_is_never_settled_and_stops_no_other_partition(
         .filter(|r| r.partition != stuck.partition)
         .count();
     let target = to.clone();
-    let worker = Worker::start(&cluster.connection(), settings(&group, &from), move || {
-        copy_to(&target)
-    });
+    let worker = Worker::start(
+        &small_batches(cluster),
+        settings(&group, &from),
+        move || copy_to(&target),
+    );
     wait_until("three refusals", || worker.refused() >= 3).await;
     let copies = cluster.read(&to, others).await;
     assert!(copies.len() >= others);
@@ -62,13 +65,17 @@ async fn a_handler_that_knows_another_place_is_asked_for_it() {
         fill(cluster, &from, start + 3..start + 500).await;
     }
     let (target, other) = (to.clone(), elsewhere.clone());
-    let worker = Worker::start(&cluster.connection(), settings(&group, &from), move || {
-        Each(move |record: &Incoming<'_>, out: &mut Outbox| {
-            let refused = record.refused.is_some_and(|refusal| refusal.is_final());
-            copy(record, if refused { &other } else { &target }, out);
-            Flow::Done
-        })
-    });
+    let worker = Worker::start(
+        &small_batches(cluster),
+        settings(&group, &from),
+        move || {
+            Each(move |record: &Incoming<'_>, out: &mut Outbox| {
+                let refused = record.refused.is_some_and(|refusal| refusal.is_final());
+                copy(record, if refused { &other } else { &target }, out);
+                Flow::Done
+            })
+        },
+    );
     let placed = cluster.read(&elsewhere, 12).await;
     assert_eq!(placed.len(), 12);
     let mut copies = cluster.read(&to, 1_988).await;
@@ -127,6 +134,15 @@ async fn a_topic_that_is_not_there_yet_loses_nothing() {
     copies.extend(cluster.read_all(&there).await);
     assert_once(&copies, 400);
     worker.stop().await;
+}
+
+/// Kafka refuses a batch that is too large as a whole: small ones keep the innocent out of it.
+fn small_batches(cluster: &Cluster) -> Connection {
+    let mut connection = cluster.connection();
+    connection
+        .properties
+        .insert("batch.size".into(), "1500".into());
+    connection
 }
 
 async fn alter(cluster: &pushrail_testkit::Cluster, topic: &str, name: &str, value: &str) {

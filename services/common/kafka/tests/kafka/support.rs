@@ -63,6 +63,10 @@ impl Worker {
         settings: Settings,
         handler: impl FnOnce() -> H + Send + 'static,
     ) -> Worker {
+        // RUST_LOG shows what a worker does.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
         let counters = Counters::new();
         let (shutdown, crash) = (CancellationToken::new(), CancellationToken::new());
         let (connection, shared) = (connection.clone(), Arc::clone(&counters));
@@ -89,16 +93,16 @@ impl Worker {
     }
 
     /// Lets it drain.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        let ended = self.thread.await.expect("the worker does not panic");
+        let ended = (&mut self.thread).await.expect("the worker does not panic");
         ended.expect("the worker ends well");
     }
 
     /// Ends it where it stands: nothing is waited for or committed.
-    pub(crate) async fn crash(self) {
+    pub(crate) async fn crash(mut self) {
         self.crash.cancel();
-        let ended = self.thread.await.expect("the worker does not panic");
+        let ended = (&mut self.thread).await.expect("the worker does not panic");
         ended.expect("the worker has not failed before");
     }
 
@@ -116,6 +120,13 @@ impl Worker {
 
     pub(crate) fn refused(&self) -> u64 {
         self.counters.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Worker {
+    /// A test that fails must not wait for its workers.
+    fn drop(&mut self) {
+        self.crash.cancel();
     }
 }
 
