@@ -1,5 +1,7 @@
 //! Families of webhook destinations: ids, customers, and their records on the `config` topic.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pushrail_schemas::config::{DESTINATION_PREFIX, Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::identity;
 use pushrail_vault::{Aad, KeyRing};
@@ -7,6 +9,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::sample::{self, TENANT};
+
+/// The key of every destination's signing secret: nobody here keeps secrets from anybody.
+pub const SIGNING_KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 /// Destinations numbered from 0. Number `n` is path `/d/<n>` on its receiver.
 #[derive(Clone, Debug)]
@@ -94,8 +99,8 @@ impl Family {
             payload_mode: PayloadMode::Full,
             timeout_ms: Some(self.timeout_ms),
         };
-        // Thirty-two bytes, the same for all: nobody here keeps secrets from anybody.
-        let secrets = r#"{"signingSecret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#;
+        let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));
+        let secrets = serde_json::json!({ "signingSecret": secret }).to_string();
         destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.as_bytes())?);
         Ok((
             format!("{DESTINATION_PREFIX}{id}"),

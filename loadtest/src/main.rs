@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pushrail_loadtest::baseline::{self, Drained, minimal};
 use pushrail_loadtest::scenario::{self, Scenario};
-use pushrail_loadtest::{kafka, receiver, sample};
+use pushrail_loadtest::stats::Latency;
+use pushrail_loadtest::{generator, kafka, receiver, sample};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -75,6 +79,45 @@ enum Command {
         /// Remember no arrivals
         #[arg(long)]
         no_log: bool,
+        /// Verify signatures
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Posts events to an ingest over HTTP, at a rate or flat out, and prints what came of it as JSON
+    Post {
+        #[arg(long)]
+        ingest: SocketAddr,
+        #[arg(long, env = "PUSHRAIL_API_KEY", hide_env_values = true)]
+        api_key: String,
+        #[arg(long, default_value_t = 1_000)]
+        events: u64,
+        /// Events a second; flat out when it is not given
+        #[arg(long)]
+        rate: Option<f64>,
+        /// Events in a request
+        #[arg(long, default_value_t = 1)]
+        batch: u64,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[arg(long, default_value_t = 1)]
+        customers: u32,
+        /// Prefix of idempotency keys; without it, events carry none
+        #[arg(long)]
+        keys: Option<String>,
+    },
+    /// Publishes Avro events to events.direct.dev, at a rate or flat out
+    Publish {
+        #[arg(long, env = "PUSHRAIL_KAFKA")]
+        kafka: String,
+        /// Id of EventInput in the registry
+        #[arg(long)]
+        schema_id: u32,
+        #[arg(long, default_value_t = 1_000)]
+        events: u64,
+        #[arg(long)]
+        rate: Option<f64>,
+        #[arg(long, default_value_t = 1)]
+        customers: u32,
     },
     /// Baseline (a): posts as fast as the client can, and prints what it cost as JSON
     Bare {
@@ -123,8 +166,18 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // No backtrace: what was missed is in the report.
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
     let options = scenario::Options {
         quick: args.quick,
         seed: args.seed,
@@ -140,7 +193,53 @@ fn main() -> anyhow::Result<()> {
             listen,
             threads,
             no_log,
-        } => receiver::run(listen, threads, !no_log),
+            verify,
+        } => receiver::run(listen, threads, !no_log, verify),
+        Command::Post {
+            ingest,
+            api_key,
+            events,
+            rate,
+            batch,
+            connections,
+            customers,
+            keys,
+        } => {
+            let load = generator::http::Load {
+                ingest,
+                api_key,
+                connections,
+                first: 0,
+                events,
+                batch,
+                per_second: rate,
+                payload_len: sample::PAYLOAD_LEN,
+                customers,
+                keys,
+                patience: Duration::from_secs(30),
+            };
+            post(local(generator::http::run(load))?)
+        }
+        Command::Publish {
+            kafka,
+            schema_id,
+            events,
+            rate,
+            customers,
+        } => {
+            let load = generator::direct::Load {
+                bootstrap: kafka,
+                schema_id,
+                first: 0,
+                events,
+                per_second: rate,
+            };
+            local(generator::direct::events(
+                load,
+                customers,
+                sample::PAYLOAD_LEN,
+            ))
+        }
         Command::Bare {
             receiver,
             destinations,
@@ -207,6 +306,21 @@ fn local<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T
         .enable_all()
         .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+fn post(sent: generator::http::Sent) -> anyhow::Result<()> {
+    let latency = Latency::of(sent.latencies_us.iter().map(|us| i64::from(*us)));
+    let summary = serde_json::json!({
+        "requests": sent.accepted.len(),
+        "repeats": sent.repeats,
+        "given_up": sent.given_up,
+        "last_error": sent.last_error,
+        "seconds": sent.wall.as_secs_f64(),
+        "latency": latency,
+    });
+    println!("{summary}");
+    anyhow::ensure!(sent.given_up == 0, "{} requests failed", sent.given_up);
+    Ok(())
 }
 
 fn print(drained: Drained) -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ pub async fn run(
     concurrency: usize,
 ) -> anyhow::Result<Drained> {
     let event = Event::parse(sample::value_bytes(1, 0, sample::destination_id(0, 0)))?;
-    let poster = Poster::new(b"0123456789abcdef0123456789abcdef", &receiver.to_string())?;
+    let poster = Poster::new(crate::destinations::SIGNING_KEY, &receiver.to_string())?;
     let (headers, body) = poster.request(&event, pushrail_clock::now_us() / 1_000_000);
     let paths: Rc<[Uri]> = (0..destinations)
         .map(|n| Uri::try_from(format!("/d/{n}")))

@@ -94,10 +94,7 @@ pub async fn run(job: Job) -> anyhow::Result<Drained> {
         .set("linger.ms", "10")
         .set("partitioner", "murmur2_random")
         .create_with_context(Acks::default())?;
-    let poster = Poster::new(
-        b"0123456789abcdef0123456789abcdef",
-        &job.receiver.to_string(),
-    )?;
+    let poster = Poster::new(crate::destinations::SIGNING_KEY, &job.receiver.to_string())?;
     let connections =
         try_join_all((0..job.concurrency).map(|_| Connection::open(job.receiver))).await?;
     let state = Sink {

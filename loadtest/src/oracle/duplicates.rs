@@ -60,52 +60,65 @@ pub(super) fn causes(
     evidence: &Evidence,
     kills: &[Kill],
 ) -> Vec<Cause> {
-    // A written copy too many explains one repetition each; which one does not matter.
-    let copies = evidence.copies.get(&pair);
-    let extra = |n: u32| n.saturating_sub(1) as usize;
-    let accepted = evidence.accepted.get(&pair.0).map_or(0, |n| extra(*n));
-    let routed = copies
-        .map_or(0, |copies| extra(copies.routed))
-        .saturating_sub(accepted);
     let delivery = pushrail_schemas::identity::delivery_id(Uuid::from_u128(pair.0), destination);
     let late = evidence
         .given_up
         .get(&delivery.as_u128())
         .copied()
         .unwrap_or(0) as usize;
-    let spilled = copies.map_or(0, |c| c.spilled_again as usize);
-    let moved = copies
-        .map_or(0, |c| c.moved_again as usize)
-        .saturating_sub(spilled);
-    // In the order in which they are believed: what is certain first.
-    let mut written: Vec<Cause> = [
-        (Cause::AcceptedTwice, accepted),
-        (Cause::RoutedTwice, routed),
-        (Cause::MovedTwice, moved),
-        (Cause::SpilledTwice, spilled),
-        (Cause::AnsweredTooLate, late),
-    ]
-    .into_iter()
-    .flat_map(|(cause, times)| std::iter::repeat_n(cause, times))
-    .collect();
+    let mut written = written_twice(pair, evidence, kills);
+    written.extend(std::iter::repeat_n(Cause::AnsweredTooLate, late));
     written.reverse();
     let explain = |times: &[i64]| {
-        let (first, second) = (times[0], times[1]);
-        let near = |what| {
-            let mut killed = kills.iter().filter(|kill| kill.what == what);
-            killed.any(|kill| {
-                kill.at_us > first - 1_000_000 && kill.at_us < second.min(first + COMMIT_LAG_US)
-            })
-        };
-        if near(Some(Kind::Sink)) {
+        let (first, second) = (times[0], times[1].min(times[0] + COMMIT_LAG_US));
+        if killed(kills, Some(Kind::Sink), first, second) {
             Cause::SinkKilled
-        } else if near(None) {
+        } else if killed(kills, None, first, second) {
             Cause::KafkaKilled
         } else {
             written.pop().unwrap_or(Cause::Unexplained)
         }
     };
     arrivals.windows(2).map(explain).collect()
+}
+
+/// Copies that were written twice, each with the kill that made it so: one that has none explains nothing.
+fn written_twice(pair: Pair, evidence: &Evidence, kills: &[Kill]) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut take = |cause, copies: &[(i64, i64)], by: &[Kind]| {
+        for (first, second) in copies {
+            let mut writers = by.iter().map(|kind| Some(*kind)).chain([None]);
+            if writers.any(|what| killed(kills, what, *first, *second + 1_000)) {
+                causes.push(cause);
+            }
+        }
+    };
+    let accepted = evidence
+        .accepted
+        .get(&pair.0)
+        .map_or(&[][..], Vec::as_slice);
+    let accepted: Vec<(i64, i64)> = accepted
+        .windows(2)
+        .map(|times| (times[0], times[1]))
+        .collect();
+    // A second copy of an event is no repetition unless the router, which knows it by its id, was interrupted too.
+    take(
+        Cause::AcceptedTwice,
+        &accepted,
+        &[Kind::Ingest, Kind::Router],
+    );
+    if let Some(copies) = evidence.copies.get(&pair) {
+        take(Cause::RoutedTwice, &copies.routed, &[Kind::Router]);
+        take(Cause::MovedTwice, &copies.moved, &[Kind::Retry, Kind::Sink]);
+        take(Cause::SpilledTwice, &copies.spilled, &[Kind::Sink]);
+    }
+    causes
+}
+
+/// Whether `what` was killed between two times. What had been written a second before may not have been committed.
+fn killed(kills: &[Kill], what: Option<Kind>, from_us: i64, to_us: i64) -> bool {
+    let mut kills = kills.iter().filter(|kill| kill.what == what);
+    kills.any(|kill| kill.at_us > from_us - 1_000_000 && kill.at_us < to_us)
 }
 
 #[cfg(test)]
@@ -116,15 +129,24 @@ mod tests {
     #[test]
     fn a_copy_written_twice_explains_one_repetition_and_no_more() {
         let mut evidence = Evidence::default();
-        evidence.copies.insert(
-            (1, 0),
-            Copies {
-                routed: 2,
-                ..Copies::default()
-            },
+        let copies = Copies {
+            routed: vec![(1_000_000, 9_000_000)],
+            ..Copies::default()
+        };
+        evidence.copies.insert((1, 0), copies);
+        let kills = [Kill {
+            at_us: 3_000_000,
+            what: Some(Kind::Router),
+        }];
+        let arrivals = [2_000_000, 10_000_000, 20_000_000];
+        let found = causes((1, 0), Uuid::nil(), &arrivals, &evidence, &kills);
+        assert_eq!(found, [Cause::RoutedTwice, Cause::Unexplained]);
+        let found = causes((1, 0), Uuid::nil(), &arrivals, &evidence, &[]);
+        assert_eq!(
+            found,
+            [Cause::Unexplained; 2],
+            "nobody was killed, so a copy too many is a defect"
         );
-        let causes = causes((1, 0), Uuid::nil(), &[1, 2, 3], &evidence, &[]);
-        assert_eq!(causes, [Cause::RoutedTwice, Cause::Unexplained]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use pushrail_schemas::headers::{self, Delivery};
 use pushrail_topology::{TIERS, topics};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -21,23 +21,20 @@ pub enum Fate {
     Owed,
 }
 
-/// How often a delivery was written to `deliver.*` and `retry.*`.
-#[derive(Clone, Copy, Debug, Default)]
+/// Copies of a delivery that were written although there was one: when the earlier and when the later one was written,
+/// in Unix microseconds.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Copies {
-    /// Without an attempt or deferral behind it: by the router.
-    pub(super) routed: u32,
-    /// Beyond the first of one attempt and deferral, by the retry mover.
-    pub(super) moved_again: u32,
-    /// Beyond the first of one attempt and deferral, by the sink.
-    pub(super) spilled_again: u32,
+    /// On `deliver.*` without an attempt or deferral behind them: by the router.
+    pub(super) routed: Vec<(i64, i64)>,
+    /// On `deliver.*` after one attempt or deferral: by the retry mover.
+    pub(super) moved: Vec<(i64, i64)>,
+    /// On a tier, after one attempt or deferral: by the sink.
+    pub(super) spilled: Vec<(i64, i64)>,
 }
 
-/// Records of one attempt and deferral of a delivery on one topic.
-#[derive(Default)]
-struct Step {
-    count: u32,
-    due: HashSet<Option<i64>>,
-}
+/// Records of one attempt and deferral of a delivery on one topic: when each was written, and when it was due.
+type Step = Vec<(i64, Option<i64>)>;
 
 /// Everything that is known after a run.
 #[derive(Debug, Default)]
@@ -46,8 +43,8 @@ pub struct Evidence {
     pub(super) delivered: HashMap<Pair, Vec<i64>>,
     pub(super) fates: HashMap<Pair, Fate>,
     pub(super) copies: HashMap<Pair, Copies>,
-    /// Copies of each event on `events`.
-    pub(super) accepted: HashMap<u128, u32>,
+    /// When each event was written to `events`, in Unix microseconds.
+    pub(super) accepted: HashMap<u128, Vec<i64>>,
     /// Attempts of each delivery that ended without an answer, by delivery id.
     pub(super) given_up: HashMap<u128, u32>,
     pub(super) mixed_up: usize,
@@ -92,7 +89,11 @@ impl Evidence {
             if let Some(id) =
                 header(message, headers::EVENT_ID).and_then(|v| Uuid::try_parse_ascii(v).ok())
             {
-                *self.accepted.entry(id.as_u128()).or_default() += 1;
+                let written_ms = message.timestamp().to_millis().unwrap_or(0);
+                self.accepted
+                    .entry(id.as_u128())
+                    .or_default()
+                    .push(written_ms * 1_000);
             }
         })?;
         self.topic_records.push((topics::EVENTS.to_owned(), read));
@@ -107,7 +108,6 @@ impl Evidence {
             .map(|tier| (tier.topic.to_owned(), groups::RETRY, true));
         for (topic, group, spill) in std::iter::once((deliver, groups::SINK, false)).chain(tiers) {
             let committed = kafka::committed(bootstrap, group, &topic)?;
-            // A hop between tiers keeps `not_before`; an attempt that is spilled again draws a new one.
             let mut steps: HashMap<(Pair, u32, u32), Step> = HashMap::new();
             let read = kafka::read_all(bootstrap, &topic, |message| {
                 let Some((pair, delivery)) = delivery(message, numbers) else {
@@ -116,19 +116,22 @@ impl Evidence {
                 let step = steps
                     .entry((pair, delivery.attempt, delivery.deferrals))
                     .or_default();
-                step.count += 1;
-                step.due.insert(delivery.not_before_ms);
+                let written_ms = message.timestamp().to_millis().unwrap_or(0);
+                step.push((written_ms * 1_000, delivery.not_before_ms));
                 if message.offset() >= committed.get(&message.partition()).copied().unwrap_or(0) {
                     self.fates.entry(pair).or_insert(Fate::Owed);
                 }
             })?;
-            for ((pair, attempt, deferrals), step) in steps {
+            for ((pair, attempt, deferrals), step) in
+                steps.into_iter().filter(|(_, step)| step.len() > 1)
+            {
                 let copies = self.copies.entry(pair).or_default();
-                match (spill, attempt, deferrals) {
-                    (false, 0, 0) => copies.routed += step.count,
-                    (false, ..) => copies.moved_again += step.count - 1,
-                    (true, ..) => copies.spilled_again += step.due.len() as u32 - 1,
-                }
+                let list = match (spill, attempt, deferrals) {
+                    (true, ..) => &mut copies.spilled,
+                    (false, 0, 0) => &mut copies.routed,
+                    (false, ..) => &mut copies.moved,
+                };
+                list.extend(again(step, spill));
             }
             self.topic_records.push((topic, read));
         }
@@ -177,6 +180,15 @@ impl Evidence {
     pub fn repeated(&self) -> usize {
         self.delivered.values().map(|times| times.len() - 1).sum()
     }
+}
+
+/// Pairs of neighbours among the copies of one step. A hop between tiers keeps its due time and is no copy.
+fn again(mut step: Step, spill: bool) -> Vec<(i64, i64)> {
+    step.sort_unstable();
+    let pairs = step
+        .windows(2)
+        .filter(|pair| !spill || pair[0].1 != pair[1].1);
+    pairs.map(|pair| (pair[0].0, pair[1].0)).collect()
 }
 
 fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {

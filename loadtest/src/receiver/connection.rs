@@ -18,7 +18,8 @@ use pushrail_clock::now_us;
 pub(super) async fn serve(mut stream: TcpStream, thread: usize, shared: Arc<Shared>) {
     let mut buffer = BytesMut::with_capacity(4096);
     loop {
-        let request = match request::read(&mut stream, &mut buffer).await {
+        let request = match request::read(&mut stream, &mut buffer, shared.verifier.is_some()).await
+        {
             Ok(request) => request,
             Err(ReadError::Malformed(problem)) => {
                 let _ = write_answer(&mut stream, 400, problem.as_bytes(), None).await;
@@ -56,7 +57,9 @@ async fn deliver(
         event_id: request.webhook_id.map_or(0, |id| id.as_u128()),
         destination,
         status: 0,
-        consistent: request.post && names_event(request),
+        consistent: request.post
+            && names_event(request)
+            && shared.verifier.as_ref().is_none_or(|v| v.passes(request)),
         at_us,
         sent_us,
         accepted_us,

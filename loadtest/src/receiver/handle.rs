@@ -21,8 +21,18 @@ pub struct Receiver {
 impl Receiver {
     /// Starts a receiver of `threads` threads on a free port of the loopback interface.
     pub async fn start(threads: usize) -> anyhow::Result<Self> {
+        Self::start_with(threads, &[]).await
+    }
+
+    /// Starts one that verifies every signature, as a real one would; an arrival that does not pass is not consistent.
+    pub async fn start_verifying(threads: usize) -> anyhow::Result<Self> {
+        Self::start_with(threads, &["--verify"]).await
+    }
+
+    async fn start_with(threads: usize, extra: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["receiver", "--threads", &threads.to_string()])
+            .args(extra)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -10,6 +10,7 @@ mod connection;
 mod control;
 mod handle;
 mod request;
+mod verify;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -38,6 +39,7 @@ struct Shared {
     connections: AtomicU64,
     ticks: Vec<AtomicU32>,
     keep_log: bool,
+    verifier: Option<verify::Verifier>,
 }
 
 struct ActivePlan {
@@ -59,7 +61,7 @@ pub struct Stats {
 }
 
 impl Shared {
-    fn new(threads: usize, keep_log: bool) -> Self {
+    fn new(threads: usize, keep_log: bool, verify: bool) -> Self {
         let plan = ActivePlan {
             table: behaviour::Table::default(),
             set_at: tokio::time::Instant::now(),
@@ -71,6 +73,7 @@ impl Shared {
             connections: AtomicU64::new(0),
             ticks: (0..TICKS).map(|_| AtomicU32::new(0)).collect(),
             keep_log,
+            verifier: verify.then(verify::Verifier::new),
         }
     }
 
@@ -93,8 +96,8 @@ impl Shared {
 }
 
 /// Serves until standard input ends, so that a receiver never outlives whoever started it. Prints its address first.
-pub fn run(listen: SocketAddr, threads: usize, keep_log: bool) -> anyhow::Result<()> {
-    let shared = Arc::new(Shared::new(threads, keep_log));
+pub fn run(listen: SocketAddr, threads: usize, keep_log: bool, verify: bool) -> anyhow::Result<()> {
+    let shared = Arc::new(Shared::new(threads, keep_log, verify));
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -16,7 +16,16 @@ pub(super) struct Request {
     pub(super) target: Target,
     pub(super) post: bool,
     pub(super) webhook_id: Option<Uuid>,
+    /// What Standard Webhooks sends beside the id; read only where it is verified.
+    pub(super) signed: Signed,
     pub(super) body: bytes::Bytes,
+}
+
+/// `webhook-timestamp` and `webhook-signature`.
+#[derive(Debug, Default)]
+pub(super) struct Signed {
+    pub(super) timestamp: Vec<u8>,
+    pub(super) signature: Vec<u8>,
 }
 
 /// What the path names.
@@ -43,6 +52,7 @@ struct Head {
     target: Target,
     post: bool,
     webhook_id: Option<Uuid>,
+    signed: Signed,
     body_len: usize,
 }
 
@@ -50,9 +60,10 @@ struct Head {
 pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
+    keep_signature: bool,
 ) -> Result<Request, ReadError> {
     let head = loop {
-        if let Some(head) = parse_head(buffer)? {
+        if let Some(head) = parse_head(buffer, keep_signature)? {
             break head;
         }
         if buffer.len() > HEAD_LEN_MAX {
@@ -74,6 +85,7 @@ pub(super) async fn read(
         target: head.target,
         post: head.post,
         webhook_id: head.webhook_id,
+        signed: head.signed,
         body,
     })
 }
@@ -90,7 +102,7 @@ async fn fill(
     }
 }
 
-fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ReadError> {
+fn parse_head(buffer: &[u8], keep_signature: bool) -> Result<Option<Head>, ReadError> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
     let len = match request.parse(buffer) {
@@ -98,7 +110,7 @@ fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ReadError> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(ReadError::Malformed("not HTTP/1.1")),
     };
-    let (mut body_len, mut webhook_id) = (0, None);
+    let (mut body_len, mut webhook_id, mut signed) = (0, None, Signed::default());
     for header in request.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
             let text = std::str::from_utf8(header.value).unwrap_or("");
@@ -109,6 +121,10 @@ fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ReadError> {
             return Err(ReadError::Malformed("only content-length bodies are read"));
         } else if header.name.eq_ignore_ascii_case("webhook-id") {
             webhook_id = Uuid::try_parse_ascii(header.value).ok();
+        } else if keep_signature && header.name.eq_ignore_ascii_case("webhook-timestamp") {
+            signed.timestamp = header.value.to_vec();
+        } else if keep_signature && header.name.eq_ignore_ascii_case("webhook-signature") {
+            signed.signature = header.value.to_vec();
         }
     }
     if body_len > BODY_LEN_MAX {
@@ -120,6 +136,7 @@ fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ReadError> {
         target,
         post: request.method == Some("POST"),
         webhook_id,
+        signed,
         body_len,
     }))
 }
@@ -142,16 +159,16 @@ mod tests {
             b"POST /d/7 HTTP/1.1\r\nWebhook-Id: 00000000-0000-0000-0000-000000000005\r\n\
             content-length: 2\r\n\r\n{}GET /_/stats HTTP/1.1\r\n\r\n";
         let (mut stream, mut buffer) = (wire, BytesMut::new());
-        let first = read(&mut stream, &mut buffer).await.unwrap();
+        let first = read(&mut stream, &mut buffer, false).await.unwrap();
         assert_eq!(
             (first.target, first.webhook_id),
             (Target::Destination(7), Some(Uuid::from_u128(5)))
         );
         assert_eq!(&first.body[..], b"{}");
-        let second = read(&mut stream, &mut buffer).await.unwrap();
+        let second = read(&mut stream, &mut buffer, false).await.unwrap();
         assert_eq!(second.target, Target::Control("stats".into()));
         assert!(matches!(
-            read(&mut stream, &mut buffer).await,
+            read(&mut stream, &mut buffer, false).await,
             Err(ReadError::Closed)
         ));
     }
@@ -160,7 +177,7 @@ mod tests {
     async fn a_chunked_body_is_refused_rather_than_misread() {
         let mut wire: &[u8] = b"POST /d/7 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
         assert!(matches!(
-            read(&mut wire, &mut BytesMut::new()).await,
+            read(&mut wire, &mut BytesMut::new(), false).await,
             Err(ReadError::Malformed(_))
         ));
     }

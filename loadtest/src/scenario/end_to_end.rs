@@ -32,7 +32,7 @@ enum Way {
 struct Run {
     way: String,
     events: u64,
-    /// Requests answered 202, in events a second.
+    /// Requests answered 202, in events a second; 0 of direct publishing, which has none.
     accepted_per_second: f64,
     /// From the first event sent to the last one delivered.
     delivered_per_second: f64,
@@ -195,7 +195,11 @@ fn measured(
     Run {
         way: format!("{way:?}"),
         events,
-        accepted_per_second: events as f64 / sent.wall.as_secs_f64().max(1e-6),
+        accepted_per_second: if sent.wall.is_zero() {
+            0.0
+        } else {
+            events as f64 / sent.wall.as_secs_f64()
+        },
         delivered_per_second: events as f64 / ((last_us - started_us).max(1) as f64 / 1e6),
         accepting: Latency::of(sent.latencies_us.iter().map(|us| i64::from(*us))),
         accept_to_delivered: since(|arrival| arrival.accepted_us),

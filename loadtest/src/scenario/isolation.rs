@@ -28,6 +28,8 @@ struct Size {
     destinations: u32,
     seconds: u64,
     pairs: usize,
+    /// How long dark destinations may take to catch up before the next run.
+    heal: Duration,
     rates: &'static [f64],
 }
 
@@ -61,18 +63,22 @@ struct Stage {
 
 pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     let size = if options.quick {
+        let heal = Duration::from_secs(10);
         Size {
             destinations: 100,
             seconds: 7,
             pairs: 1,
+            heal,
             rates: &[300.0],
         }
     } else {
+        let (heal, rates) = (Duration::from_secs(60), &[300.0, 1_000.0, 3_000.0]);
         Size {
             destinations: 1_000,
             seconds: 30,
             pairs: 3,
-            rates: &[300.0, 1_000.0, 3_000.0],
+            heal,
+            rates,
         }
     };
     let mut stage = Stage::set_up(size).await?;
@@ -201,7 +207,7 @@ impl Stage {
     /// Lets the dark ones answer, and waits until what was put off has been delivered.
     async fn heal(&self) -> anyhow::Result<()> {
         self.shade.set_plan(&Plan::default()).await?;
-        let left = wait::settled(&self.bed.bootstrap(), Duration::from_secs(60)).await?;
+        let left = wait::settled(&self.bed.bootstrap(), self.size.heal).await?;
         if left.total() > 0 {
             eprintln!(
                 "  {} deliveries to formerly dark destinations still wait for their next attempt",

@@ -1,4 +1,4 @@
-//! Memory of the sink: with a backlog of a million deliveries (drained, and held up by receivers that hang), and with
+//! Memory of the sink: with a backlog of a million deliveries, with one that receivers hold up by hanging, and with
 //! 100,000 configured destinations of which 1,000 are active.
 
 use std::time::Duration;
@@ -44,15 +44,20 @@ impl Row {
 pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     let scale = if options.quick { 50 } else { 1 };
     let mut rows = Vec::new();
+    backlog(100_000 / scale, &mut rows).await?;
     backlog(1_000_000 / scale, &mut rows).await?;
+    let hold = Duration::from_secs(if options.quick { 3 } else { 20 });
+    held_up(200_000 / scale, hold, &mut rows).await?;
     many(100_000 / scale as u32, 1_000 / scale as u32, &mut rows).await?;
     let mut report = Report::new("memory", "Memory of the sink", options.quick);
     report.method = format!(
-        "Resident memory (VmRSS) and its peak (VmHWM) of one sink process. A backlog of {} deliveries of {} byte events to \
-         1,000 destinations, first with receivers that all hang for 20 s, then drained; and {} configured destinations of \
-         which {} get deliveries.",
+        "Resident memory (VmRSS) and its peak (VmHWM) of one sink process. Backlogs of {} and of {} deliveries of {} byte \
+         events to 1,000 destinations, drained; a backlog of {} to receivers that all hang at first; and {} configured \
+         destinations of which {} get deliveries.",
+        100_000 / scale,
         1_000_000 / scale,
         sample::VALUE_LEN,
+        200_000 / scale,
         100_000 / scale,
         1_000 / scale
     );
@@ -106,37 +111,59 @@ async fn prefill(bed: &Bed, family: &Family, active: u32, count: u64) -> anyhow:
     .await?
 }
 
-/// A backlog: held up, then drained.
+/// A backlog, drained straight away.
 async fn backlog(count: u64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let bed = Bed::start("memory").await?;
     let receiver = Receiver::start(1).await?;
-    let mut family = Family::new(30, 1_000);
-    // Longer than the hold-up: nothing may be spilled because of it that is not there because of the backlog.
-    family.timeout_ms = 30_000;
+    let family = Family::new(30, 1_000);
     bed.configure(family.records(&bed.ring, |n| receiver.url(n))?)?;
     prefill(&bed, &family, family.len(), count).await?;
-    let hold = Duration::from_secs(if count < 100_000 { 5 } else { 20 });
-    let rule = Rule::always(0, family.len(), Behaviour::Hang).between(0, hold.as_millis() as u64);
-    receiver.set_plan(&Plan { rules: vec![rule] }).await?;
-    let mut retry = Service::start(&bed, Kind::Retry, "retry", &[]).await?;
     let mut sink = Service::start(&bed, Kind::Sink, "sink", &[]).await?;
-    rows.push(Row::new("backlog: ready", machine::memory(sink.pid())));
-    tokio::time::sleep(hold).await;
     rows.push(Row::new(
-        "backlog: every receiver hangs",
+        format!("backlog of {count}: ready"),
         machine::memory(sink.pid()),
     ));
     let started = Instant::now();
-    let patience = Duration::from_secs(60);
-    // Hanging attempts end with their timeouts and come back through a tier, so all of it is delivered in the end.
+    let patience = Duration::from_secs(20);
     wait::delivered(&receiver, 0, count, patience, "backlog")
         .await
         .with_context(|| sink.last_words())?;
     let drained = format!(
-        "backlog: drained in {:.0} s",
+        "backlog of {count}: drained in {:.0} s",
         started.elapsed().as_secs_f64()
     );
     rows.push(Row::new(drained, machine::memory(sink.pid())));
+    sink.stop().await?;
+    bed.stop().await;
+    Ok(())
+}
+
+/// A backlog to receivers that all hang at first.
+async fn held_up(count: u64, hold: Duration, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let bed = Bed::start("memory").await?;
+    let receiver = Receiver::start(1).await?;
+    let family = Family::new(32, 1_000);
+    bed.configure(family.records(&bed.ring, |n| receiver.url(n))?)?;
+    prefill(&bed, &family, family.len(), count).await?;
+    let rule = Rule::always(0, family.len(), Behaviour::Hang).between(0, hold.as_millis() as u64);
+    receiver.set_plan(&Plan { rules: vec![rule] }).await?;
+    let mut retry = Service::start(&bed, Kind::Retry, "retry", &[]).await?;
+    let mut sink = Service::start(&bed, Kind::Sink, "sink", &[]).await?;
+    tokio::time::sleep(hold).await;
+    let hung = format!(
+        "held up, {count}: after {} s in which every receiver hung",
+        hold.as_secs()
+    );
+    rows.push(Row::new(hung, machine::memory(sink.pid())));
+    let patience = Duration::from_secs(60);
+    // What was put off comes back through the tiers, so all of it is delivered in the end.
+    wait::delivered(&receiver, 0, count, patience, "held up")
+        .await
+        .with_context(|| sink.last_words())?;
+    rows.push(Row::new(
+        format!("held up, {count}: all delivered"),
+        machine::memory(sink.pid()),
+    ));
     sink.stop().await?;
     retry.stop().await?;
     bed.stop().await;
