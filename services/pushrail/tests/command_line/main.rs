@@ -1,0 +1,5 @@
+//! The command line against a real Kafka and registry.
+
+mod admin;
+mod installation;
+mod services;
