@@ -5,6 +5,7 @@
 //! permit, so that there are never more than configured; the rest waits in the kernel's queue.
 
 mod connection;
+mod patient;
 mod worker;
 
 use std::io;

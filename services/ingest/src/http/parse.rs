@@ -14,7 +14,12 @@ pub(super) struct Digest {
     pub(super) results: Vec<Result<Uuid, Rejection>>,
     pub(super) batch: Batch,
     pub(super) rejected: usize,
+    /// Errors that are kept.
+    errors: usize,
 }
+
+/// Errors of one batch beyond which each further event keeps one: the answer must not outgrow the request.
+const ERRORS_MAX: usize = 500;
 
 /// How to judge and to write events.
 pub(super) struct Context<'a> {
@@ -161,6 +166,7 @@ impl Digest {
             results: Vec::with_capacity(events),
             batch: Batch::with_capacity(events, bytes + 96 * events),
             rejected: 0,
+            errors: 0,
         }
     }
 
@@ -187,7 +193,12 @@ impl Digest {
         Ok(())
     }
 
-    fn reject(&mut self, rejection: Rejection) {
+    fn reject(&mut self, mut rejection: Rejection) {
+        if self.errors > ERRORS_MAX {
+            // The first is enough to see what is wrong with all of them.
+            rejection.errors.truncate(1);
+        }
+        self.errors += rejection.errors.len();
         self.rejected += 1;
         self.results.push(Err(rejection));
     }

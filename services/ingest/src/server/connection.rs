@@ -10,9 +10,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::patient::Patient;
+
 /// A connection's read buffer, and so the most that a head may have.
 const BUFFER_LEN_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 64;
+/// How long a client may leave its answer unread.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until the client or `shutdown` ends it; a request under way is finished.
 pub(super) async fn serve(
@@ -21,6 +25,7 @@ pub(super) async fn serve(
     head_timeout: Duration,
     shutdown: CancellationToken,
 ) {
+    let stream = Patient::new(stream, WRITE_PATIENCE);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
