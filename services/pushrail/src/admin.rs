@@ -3,6 +3,11 @@
 //! Every one judges completely before it writes anything, writes with `acks=all`, and says what it did. Output is for
 //! people; with `--json` it is one JSON value a line, the same for every command.
 
+/// As `println!`, but a reader that has enough (`| head`) ends the command quietly.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::admin::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 pub(crate) mod api_key;
 pub(crate) mod destination;
 pub(crate) mod key_ring;
@@ -11,6 +16,7 @@ pub(crate) mod tenant;
 pub(crate) mod topology;
 
 use std::future::Future;
+use std::io::Write as _;
 
 use clap::Args;
 use pushrail_obs::Options;
@@ -46,6 +52,12 @@ impl AdminArgs {
             ..Options::default()
         };
         Ok(pushrail_obs::init(&options)?)
+    }
+}
+
+fn print(text: std::fmt::Arguments<'_>) {
+    if std::io::stdout().write_fmt(text).is_err() {
+        std::process::exit(0);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::secret::signing_secret;
 use crate::{CryptoError, Draft, Error, field_error};
 
 /// The secret that is made for whoever brings none.
-const SIGNING_SECRET: &str = "signingSecret";
+pub(crate) const SIGNING_SECRET: &str = "signingSecret";
 
 /// A destination that may be written.
 pub struct Built {
@@ -97,13 +97,13 @@ fn wants_signing_secret(adapter: &dyn ErasedAdapter) -> bool {
 }
 
 /// Secrets as JSON text, wiped when dropped.
-struct SecretsText {
+pub(crate) struct SecretsText {
     text: Zeroizing<String>,
     is_empty: bool,
 }
 
 impl SecretsText {
-    fn of(secrets: Map<String, Value>) -> Self {
+    pub(crate) fn of(secrets: Map<String, Value>) -> Self {
         let is_empty = secrets.is_empty();
         let mut value = Value::Object(secrets);
         let text = Zeroizing::new(value.to_string());
@@ -121,7 +121,7 @@ fn wipe(value: &mut Value) {
     }
 }
 
-fn check(
+pub(crate) fn check(
     adapter: &dyn ErasedAdapter,
     context: &Context,
     config: &RawValue,
@@ -144,7 +144,7 @@ fn timeout_error(destination: &Destination, adapter: &dyn ErasedAdapter) -> Opti
     (u128::from(asked_ms) > max_ms).then(|| FieldError::new("timeoutMs", message))
 }
 
-fn seal(
+pub(crate) fn seal(
     ring: &KeyRing,
     destination: &Destination,
     secrets: &SecretsText,

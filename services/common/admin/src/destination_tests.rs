@@ -22,6 +22,8 @@ struct Config {
 struct Secrets {
     signing_secret: Secret,
     #[serde(default)]
+    previous_signing_secrets: Vec<Secret>,
+    #[serde(default)]
     password: Option<Secret>,
 }
 
@@ -213,4 +215,40 @@ fn all_mistakes_are_reported_at_once() {
         d["eventTypes"] = json!(["a b"]);
     });
     assert_eq!(errors.err().unwrap().len(), 3);
+}
+
+#[test]
+fn a_rotation_keeps_the_old_secret_until_it_is_finished() {
+    let ring = KeyRing::generate().unwrap();
+    let context = Context::default();
+    let Value::Object(draft) = good() else {
+        panic!()
+    };
+    let draft = Draft::parse(draft).unwrap_or_else(|e| panic!("{e}"));
+    let id = Uuid::from_u128(7);
+    let first = destination(draft, &Probe, &context, &ring, id, |_| Vec::new())
+        .ok()
+        .unwrap();
+    let old = first.signing_secret.unwrap();
+    let opened = |destination: &Destination| -> Value {
+        let sealed = destination.secrets.as_ref().unwrap();
+        serde_json::from_slice(&ring.open(&Aad::of(destination), sealed).unwrap()).unwrap()
+    };
+    let second = crate::rotate_signing_secret(&first.destination, &Probe, &context, &ring)
+        .ok()
+        .unwrap();
+    let new = second.signing_secret.unwrap();
+    assert_eq!(second.destination.version, 2);
+    let expected = json!({"signingSecret": *new, "previousSigningSecrets": [*old]});
+    assert_eq!(opened(&second.destination), expected);
+    let third = crate::finish_rotation(&second.destination, &Probe, &context, &ring)
+        .ok()
+        .unwrap();
+    assert_eq!(third.destination.version, 3);
+    assert_eq!(opened(&third.destination), json!({"signingSecret": *new}));
+    let stranger = KeyRing::generate().unwrap();
+    let error = crate::rotate_signing_secret(&third.destination, &Probe, &context, &stranger)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("not on the key ring"), "{error}");
 }

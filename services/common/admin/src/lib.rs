@@ -7,6 +7,7 @@
 mod api_key;
 mod destination;
 mod draft;
+mod rotation;
 mod secret;
 mod tenant;
 
@@ -14,6 +15,7 @@ pub use api_key::{NewApiKey, api_key, known_api_key};
 pub use destination::{Built, destination};
 pub use draft::Draft;
 pub use pushrail_sink_core::FieldError;
+pub use rotation::{finish_rotation, rotate_signing_secret};
 pub use secret::signing_secret;
 pub use tenant::tenant;
 

@@ -58,16 +58,16 @@ async fn add(args: &TenantArgs) -> anyhow::Result<()> {
     session.put(Record::ApiKey(&made.record)).await?;
     let id = &made.record.key_id;
     if session.json {
-        println!(
+        out!(
             "{}",
             json!({"keyId": id, "tenantId": args.tenant, "key": *made.key})
         );
     } else {
-        println!(
+        out!(
             "Added API key {id} for tenant {}. It is shown only now:\n",
             args.tenant
         );
-        println!("  {}", *made.key);
+        out!("  {}", *made.key);
     }
     Ok(())
 }
@@ -78,12 +78,12 @@ async fn list(args: &AdminArgs) -> anyhow::Result<()> {
     keys.sort_by(|a, b| (&a.tenant_id, &a.key_id).cmp(&(&b.tenant_id, &b.key_id)));
     for key in keys {
         if session.json {
-            println!(
+            out!(
                 "{}",
                 json!({"keyId": key.key_id, "tenantId": key.tenant_id})
             );
         } else {
-            println!("{}  {}", key.key_id, key.tenant_id);
+            out!("{}  {}", key.key_id, key.tenant_id);
         }
     }
     Ok(())
@@ -102,9 +102,9 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
         .remove(&Key::ApiKey(args.id.as_str().into()))
         .await?;
     if session.json {
-        println!("{}", json!({"keyId": args.id, "revoked": true}));
+        out!("{}", json!({"keyId": args.id, "revoked": true}));
     } else {
-        println!("Revoked API key {}", args.id);
+        out!("Revoked API key {}", args.id);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod add;
 mod draft;
+mod rotate;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -26,6 +27,11 @@ pub(crate) enum Command {
     Resume(Ids),
     /// Disable destinations: their events are skipped, and each skip is recorded.
     Disable(Ids),
+    /// Replace a destination's signing secret: deliveries are signed with the old one too until --finish.
+    #[command(after_help = rotate::EXAMPLES)]
+    RotateSecret(rotate::Rotate),
+    /// Show the destination types of this build, what each needs, and its settings as JSON Schema with --json.
+    Kinds(Kinds),
     /// Remove destinations. What is still owed to them goes to their dead-letter topic.
     Remove(Ids),
 }
@@ -51,6 +57,13 @@ pub(crate) struct Ids {
     admin: AdminArgs,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Kinds {
+    /// Print JSON, one value a line.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Add(args) => add::run(*args).await,
@@ -58,8 +71,31 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Pause(args) => set_state(&args, State::Paused).await,
         Command::Resume(args) => set_state(&args, State::Active).await,
         Command::Disable(args) => set_state(&args, State::Disabled).await,
+        Command::RotateSecret(args) => rotate::run(args).await,
+        Command::Kinds(args) => kinds(&args),
         Command::Remove(args) => remove(&args).await,
     }
+}
+
+fn kinds(args: &Kinds) -> anyhow::Result<()> {
+    let context = pushrail_sink_core::Context::default();
+    let adapters = pushrail_sinks::KINDS
+        .iter()
+        .filter_map(|kind| pushrail_sinks::adapter(kind, &context));
+    for adapter in adapters {
+        let info = adapter.info();
+        if args.json {
+            let (config, secrets) = adapter.schemas();
+            let failures = info.failures;
+            out!(
+                "{}",
+                json!({"kind": info.kind, "label": info.label, "config": config, "secrets": secrets, "failures": failures})
+            );
+        } else {
+            out!("{}: {}\n\n{}", info.kind, info.label, info.guide.trim_end());
+        }
+    }
+    Ok(())
 }
 
 async fn list(args: &List) -> anyhow::Result<()> {
@@ -75,9 +111,9 @@ async fn list(args: &List) -> anyhow::Result<()> {
         let shown = wanted(&args.tenant, &destination.tenant_id)
             && wanted(&args.customer, &destination.customer_external_id);
         if shown && session.json {
-            println!("{}", masked(&destination));
+            out!("{}", masked(&destination));
         } else if shown {
-            println!("{}", line(&destination));
+            out!("{}", line(&destination));
         }
     }
     Ok(())
@@ -132,8 +168,8 @@ async fn set_state(args: &Ids, state: State) -> anyhow::Result<()> {
             session.put(Record::Destination(&changed)).await?;
         }
         match session.json {
-            true => println!("{}", masked(&changed)),
-            false => println!("{}", line(&changed)),
+            true => out!("{}", masked(&changed)),
+            false => out!("{}", line(&changed)),
         }
     }
     Ok(())
@@ -145,8 +181,8 @@ async fn remove(args: &Ids) -> anyhow::Result<()> {
         let id = destination.destination_id;
         session.remove(&Key::Destination(id)).await?;
         match session.json {
-            true => println!("{}", json!({"destinationId": id, "removed": true})),
-            false => println!("Removed destination {id}"),
+            true => out!("{}", json!({"destinationId": id, "removed": true})),
+            false => out!("Removed destination {id}"),
         }
     }
     Ok(())

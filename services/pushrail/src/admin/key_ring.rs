@@ -34,7 +34,7 @@ pub(crate) struct Reseal {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::New => {
-            println!("{}", *KeyRing::generate()?.to_text());
+            out!("{}", *KeyRing::generate()?.to_text());
             Ok(())
         }
         Command::Reseal(args) => reseal(&args).await,
@@ -71,9 +71,9 @@ async fn reseal(args: &Reseal) -> anyhow::Result<()> {
         }
     }
     if args.admin.json {
-        println!("{}", json!({"resealed": resealed, "failed": failed}));
+        out!("{}", json!({"resealed": resealed, "failed": failed}));
     } else {
-        println!(
+        out!(
             "Sealed the secrets of {resealed} destinations anew with key {}.",
             ring.current_id()
         );

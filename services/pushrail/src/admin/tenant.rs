@@ -59,9 +59,9 @@ async fn add(args: Add) -> anyhow::Result<()> {
     }
     session.put(Record::Tenant(&tenant)).await?;
     if session.json {
-        println!("{}", serde_json::to_string(&tenant)?);
+        out!("{}", serde_json::to_string(&tenant)?);
     } else {
-        println!("Added tenant {} ({})", tenant.tenant_id, tenant.name);
+        out!("Added tenant {} ({})", tenant.tenant_id, tenant.name);
     }
     Ok(())
 }
@@ -72,9 +72,9 @@ async fn list(args: &AdminArgs) -> anyhow::Result<()> {
     tenants.sort_by(|a, b| a.tenant_id.cmp(&b.tenant_id));
     for tenant in tenants {
         if session.json {
-            println!("{}", serde_json::to_string(&*tenant)?);
+            out!("{}", serde_json::to_string(&*tenant)?);
         } else {
-            println!("{}  {}", tenant.tenant_id, tenant.name);
+            out!("{}  {}", tenant.tenant_id, tenant.name);
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     };
     let tenants: Vec<&str> = tenants.iter().map(|tenant| &**tenant).collect();
     let plan = plan(args, &cluster, registry.as_ref(), &tenants).await?;
-    println!(
+    out!(
         "{}",
         if args.admin.json {
             plan.to_json()
@@ -79,9 +79,11 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     if apply && !plan.is_empty() {
         let applied = plan.apply(&cluster, registry.as_ref()).await?;
         if !args.admin.json {
-            println!(
+            out!(
                 "Created {} topics, grew {}, registered {} schemas.",
-                applied.created, applied.grown, applied.subjects
+                applied.created,
+                applied.grown,
+                applied.subjects
             );
         }
     }

@@ -151,6 +151,11 @@ async fn what_was_made_is_listed_changes_state_and_goes() {
             (&json!(state), &json!(1))
         );
     }
+    let rotated = installation.json(&format!("destination rotate-secret {id}"));
+    assert_ne!(rotated["signingSecret"], secret);
+    let finished = installation.json(&format!("destination rotate-secret {id} --finish"));
+    assert_eq!(finished["destination"]["version"], 3);
+    assert!(finished.get("signingSecret").is_none());
     installation.ok(&format!("destination remove {id}"));
     assert_eq!(installation.ok(list), "");
 

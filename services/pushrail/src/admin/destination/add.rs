@@ -84,7 +84,7 @@ pub(super) async fn run(args: Add) -> anyhow::Result<()> {
         "nothing was changed"
     })?;
     for built in &built {
-        show(built, session.json);
+        show("Added", built, session.json);
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn build(
     })
 }
 
-fn adapter(kind: &str, context: &Context) -> Result<Arc<dyn ErasedAdapter>, Error> {
+pub(super) fn adapter(kind: &str, context: &Context) -> Result<Arc<dyn ErasedAdapter>, Error> {
     pushrail_sinks::adapter(kind, context).ok_or_else(|| {
         let message = format!(
             "\"{kind}\" is not known; there are: {}",
@@ -158,18 +158,18 @@ fn flag_of(field: &str) -> Option<&'static str> {
     found.map(|(_, flag)| *flag)
 }
 
-fn show(built: &Built, as_json: bool) {
+pub(super) fn show(done: &str, built: &Built, as_json: bool) {
     let destination = &built.destination;
     if as_json {
         let mut value = json!({ "destination": masked(destination) });
         if let Some(secret) = &built.signing_secret {
             value["signingSecret"] = json!(**secret);
         }
-        println!("{value}");
+        out!("{value}");
         return;
     }
-    println!(
-        "Added destination {}: {} for {}/{}, events {}",
+    out!(
+        "{done} destination {}: {} for {}/{}, events {}",
         destination.destination_id,
         destination.kind,
         destination.tenant_id,
@@ -177,7 +177,7 @@ fn show(built: &Built, as_json: bool) {
         destination.event_types.join(", "),
     );
     if let Some(secret) = &built.signing_secret {
-        println!("\nIts signing secret, shown only now:\n\n  {}\n", **secret);
+        out!("\nIts signing secret, shown only now:\n\n  {}\n", **secret);
     }
 }
 
