@@ -87,6 +87,11 @@ impl Collector for Relay {
             "Copies that Kafka refused",
             &c.refused,
         )?;
+        counter(
+            "pushrail_retry_pauses",
+            "Times that a partition was paused because too much of it waited in memory",
+            &c.pauses,
+        )?;
         let gauges = [
             (
                 "pushrail_retry_partitions",

@@ -145,6 +145,9 @@ pub struct Settings {
     pub metadata_len_max: usize,
     /// Copies that may await their acknowledgement before reading stops.
     pub outstanding_max: usize,
+    /// Bytes of records that a worker may keep in memory because they must wait a short time. What waits longer is read
+    /// again when it is due, but for 512 KiB of each partition.
+    pub held_bytes_max: usize,
     /// How long a revoked partition, or a shutdown, may wait for acknowledgements.
     pub drain_timeout: Duration,
 }
@@ -162,6 +165,7 @@ impl Settings {
             commit_interval: Duration::from_millis(500),
             metadata_len_max: crate::METADATA_LEN_MAX_DEFAULT,
             outstanding_max: 20_000,
+            held_bytes_max: 32 * 1024 * 1024,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -177,6 +181,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Partitions whose log was found shorter than it had been: truncated, or deleted and made again.
     pub truncated: AtomicU64,
+    /// Partitions that were paused because too much of them waited; what was prefetched is fetched again.
+    pub pauses: AtomicU64,
     pub partitions: AtomicI64,
     /// Records in memory that wait for their time, or for the one before them.
     pub held: AtomicI64,

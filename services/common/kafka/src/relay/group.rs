@@ -202,11 +202,14 @@ impl Relay<'_> {
             partitions: self.partitions.len() as i64,
             ..Shown::default()
         };
+        let mut held_bytes = 0;
         for (tp, partition) in &self.partitions {
             let end = self.consumer.high_watermark(tp).unwrap_or(0);
             shown.lag += end.saturating_sub(partition.ledger.committable()).max(0);
             shown.held += partition.held.len() as i64;
+            held_bytes += partition.held.bytes();
         }
+        self.held_bytes = held_bytes;
         self.show(shown);
     }
 

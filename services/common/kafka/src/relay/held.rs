@@ -1,9 +1,12 @@
 //! Records that were read and can't be handled yet.
 //!
-//! Pausing a partition throws away what was prefetched of it and fetches it again, so a partition that is held is read on
-//! into a small buffer first, and paused only when that is full.
+//! Pausing a partition throws away what was prefetched of it and fetches it again, and resuming it may take half a second,
+//! while the broker waits for records of other partitions. So a partition that is held is read on into a small buffer
+//! first, and paused only when that is full. Where the wait is short, pausing costs more than memory does: such a partition
+//! may fill what all partitions of the worker share, and a paused one is resumed when its wait has become short.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rdkafka::message::{Message as _, OwnedMessage};
 use tokio::time::Instant;
@@ -23,6 +26,8 @@ pub(super) struct Held {
 
 const LEN_MAX: usize = 512;
 const BYTES_MAX: usize = 512 * 1024;
+/// A wait that is not worth a pause.
+const SHORT: Duration = Duration::from_secs(2);
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
@@ -33,9 +38,12 @@ impl Held {
         self.queue.len()
     }
 
-    pub(super) fn push(&mut self, message: OwnedMessage) {
-        self.bytes += size(&message);
+    /// Gives the size that the record counts with.
+    pub(super) fn push(&mut self, message: OwnedMessage) -> usize {
+        let size = size(&message);
+        self.bytes += size;
         self.queue.push_back(message);
+        size
     }
 
     pub(super) fn first_offset(&self) -> Option<i64> {
@@ -62,13 +70,25 @@ impl Held {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.queue.len() >= LEN_MAX || self.bytes >= BYTES_MAX
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Low enough to read on: well below full, so that a partition is not paused and resumed record by record.
-    pub(super) fn has_room(&self) -> bool {
-        self.queue.len() <= LEN_MAX / 4 && self.bytes <= BYTES_MAX / 4
+    /// Whether to stop reading. `shared_left` says of the memory that all partitions share that there is some.
+    pub(super) fn is_full(&self, now: Instant, shared_left: bool) -> bool {
+        let full = self.queue.len() >= LEN_MAX || self.bytes >= BYTES_MAX;
+        full && !(shared_left && self.is_short(now))
+    }
+
+    /// Whether to read on: well below full, so that a partition is not paused and resumed record by record.
+    pub(super) fn has_room(&self, now: Instant, shared_left: bool) -> bool {
+        let low = self.queue.len() <= LEN_MAX / 4 && self.bytes <= BYTES_MAX / 4;
+        low || shared_left && self.is_short(now)
+    }
+
+    /// Without a time, what waits is being handled.
+    fn is_short(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now + SHORT)
     }
 
     /// Forgets the records. A paused partition stays paused until it is resumed.

@@ -54,6 +54,7 @@ pub async fn run<H: Handler>(
         next_commit: now + settings.commit_interval,
         next_tick: now,
         unsent: None,
+        held_bytes: 0,
         shown: Default::default(),
     };
     let result = relay.run(&mut handler, &shutdown).await;
@@ -78,6 +79,8 @@ pub(super) struct Relay<'a> {
     next_tick: Instant,
     /// Copies of `outbox` from this one on, of the record with this token, that found the producer's queue full.
     unsent: Option<(usize, usize)>,
+    /// What waits in memory, at most: counted exactly at each tick, and upwards between.
+    pub(super) held_bytes: usize,
     /// What the shared counters hold of this worker.
     pub(super) shown: super::group::Shown,
 }
@@ -122,7 +125,11 @@ impl Relay<'_> {
         }
         self.send_rest();
         self.rewind(now);
-        busy |= self.offer_held(handler, now);
+        let offered = self.offer_held(handler, now);
+        if offered || is_tick {
+            self.resume(now);
+        }
+        busy |= offered;
         busy |= self.poll(handler, is_tick)?;
         self.assign(handler, now)?;
         self.release(handler, now)?;
@@ -203,8 +210,10 @@ impl Relay<'_> {
             return;
         }
         if is_blocked || partition.must_queue() {
-            partition.held.push(message.detach());
-            if partition.held.is_full() && !partition.held.paused {
+            self.held_bytes += partition.held.push(message.detach());
+            let shared_left = self.held_bytes < self.settings.held_bytes_max;
+            if !partition.held.paused && partition.held.is_full(Instant::now(), shared_left) {
+                Counters::add(&self.counters.pauses, 1);
                 partition.held.paused = self.consumer.pause(tp).is_ok();
             }
             return;
@@ -228,7 +237,7 @@ impl Relay<'_> {
             Flow::Hold(until) => {
                 Counters::add(&self.counters.holds, 1);
                 partition.held.until = Some(until);
-                partition.held.push(message.detach());
+                self.held_bytes += partition.held.push(message.detach());
             }
         }
     }
@@ -247,14 +256,19 @@ impl Relay<'_> {
             .collect();
         for tp in due {
             busy |= self.offer(handler, &tp, now);
-            if let Some(partition) = self.partitions.get_mut(&tp)
-                && partition.held.paused
-                && partition.held.has_room()
-            {
-                partition.held.paused = self.consumer.resume(&tp).is_err();
-            }
         }
         busy
+    }
+
+    /// Reads on where enough of what waited has gone, or its time is near.
+    fn resume(&mut self, now: Instant) {
+        let shared_left = self.held_bytes < self.settings.held_bytes_max / 2;
+        for (tp, partition) in &mut self.partitions {
+            let held = &mut partition.held;
+            if held.paused && !partition.revoking && held.has_room(now, shared_left) {
+                held.paused = self.consumer.resume(tp).is_err();
+            }
+        }
     }
 
     fn offer(&mut self, handler: &mut impl Handler, tp: &TopicPartition, now: Instant) -> bool {

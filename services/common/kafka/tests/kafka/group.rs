@@ -6,7 +6,7 @@ use pushrail_kafka::relay::{Flow, Incoming, Outbox};
 use pushrail_testkit::{Cluster, cluster, wait_for, wait_until};
 
 use crate::support::{
-    Each, Switch, Worker, assert_once, committed, copy, copy_to, counted, fill, settings,
+    Each, Switch, Worker, assert_once, committed, copy, copy_to, counted, fill, settings, tight,
 };
 
 const PARTITIONS: i32 = 6;
@@ -170,12 +170,12 @@ async fn a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back() {
             Flow::Done
         })
     };
-    let first = Worker::start(&cluster.connection(), settings(&group, &from), {
+    let first = Worker::start(&cluster.connection(), tight(&group, &from), {
         let handler = held(release.clone());
         move || handler
     });
     wait_until("both buffers to be full", || first.held() >= 1_024).await;
-    let second = Worker::start(&cluster.connection(), settings(&group, &from), {
+    let second = Worker::start(&cluster.connection(), tight(&group, &from), {
         let handler = held(release.clone());
         move || handler
     });

@@ -10,7 +10,7 @@ use pushrail_testkit::{cluster, wait_until};
 use tokio::time::Instant;
 
 use crate::support::{
-    Each, Switch, Worker, assert_once, copy, counted, fill, fill_sized, settings,
+    Each, Switch, Worker, assert_once, copy, counted, fill, fill_sized, settings, tight,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +54,7 @@ async fn a_long_wait_fills_no_memory_and_keeps_the_order() {
     let release = Switch::default();
     let most = Arc::new(AtomicI64::new(0));
     let (released, target) = (release.clone(), to.clone());
-    let worker = Worker::start(&cluster.connection(), settings(&group, &from), move || {
+    let worker = Worker::start(&cluster.connection(), tight(&group, &from), move || {
         Each(move |record: &Incoming<'_>, out: &mut Outbox| {
             if !released.is_on() {
                 return Flow::Hold(Instant::now() + Duration::from_millis(20));

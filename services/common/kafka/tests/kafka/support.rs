@@ -11,6 +11,8 @@ use pushrail_kafka::relay::{self, Counters, Flow, Handler, Incoming, Outbox, Set
 use pushrail_kafka::{Connection, Consumer, Error, TopicPartition};
 use pushrail_testkit::{Cluster, Record};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A handler of one function.
 pub(crate) struct Each<F>(pub(crate) F);
@@ -63,10 +65,11 @@ impl Worker {
         settings: Settings,
         handler: impl FnOnce() -> H + Send + 'static,
     ) -> Worker {
-        // RUST_LOG shows what a worker does.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .try_init();
+        // Silent, but for what RUST_LOG asks for.
+        let filter = EnvFilter::builder()
+            .with_default_directive(LevelFilter::OFF.into())
+            .from_env_lossy();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
         let counters = Counters::new();
         let (shutdown, crash) = (CancellationToken::new(), CancellationToken::new());
         let (connection, shared) = (connection.clone(), Arc::clone(&counters));
@@ -134,6 +137,14 @@ pub(crate) fn settings(group: &str, topic: &str) -> Settings {
     Settings {
         commit_interval: Duration::from_millis(50),
         ..Settings::new(group, "pushrail-test", vec![topic.to_owned()])
+    }
+}
+
+/// As [`settings`], with no memory but a small buffer for each partition.
+pub(crate) fn tight(group: &str, topic: &str) -> Settings {
+    Settings {
+        held_bytes_max: 0,
+        ..settings(group, topic)
     }
 }
 
