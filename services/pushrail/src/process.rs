@@ -7,11 +7,12 @@ use std::future::Future;
 
 use anyhow::Context;
 use pushrail_obs::{Health, Metrics};
+use pushrail_schemas::registry::{Ids, Registry, RegistryError};
 use pushrail_settings::OpsArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How often an unreachable registry is asked again.
+/// How long the registry is left alone between questions.
 const REGISTRY_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Exit code of a process that was told twice: 128 + SIGINT.
@@ -112,28 +113,29 @@ fn raise_file_limit() {
     }
 }
 
-/// The ids of the schemas that Pushrail writes with. Waits for the registry, which may start later than we do; `None`
-/// when the process was told to end before. A registry that refuses us, or lacks the schemas, ends the wait.
-pub(crate) async fn schema_ids(
-    registry: &pushrail_schemas::registry::Registry,
-    service: &Service,
-) -> anyhow::Result<Option<pushrail_schemas::registry::Ids>> {
+/// The ids of the schemas that Pushrail writes with. Waits for them: an operator can start the registry, mend credentials or
+/// run `pushrail topology apply` meanwhile. `None` when the process was told to end before.
+pub(crate) async fn schema_ids(registry: &Registry, service: &Service) -> Option<Ids> {
     let condition = service.health.condition("registry");
+    let mut last: Option<RegistryError> = None;
     loop {
         match registry.ids().await {
             Ok(ids) => {
                 condition.met();
-                return Ok(Some(ids));
+                return Some(ids);
             }
-            Err(error) if error.retryable() => {
-                condition.unmet(error.to_string());
-                tracing::warn!(%error, "registry.unreachable");
+            // Each is told once, and shown by /readyz as long as it lasts.
+            Err(error) => {
+                if last.as_ref() != Some(&error) {
+                    condition.unmet(error.to_string());
+                    tracing::warn!(%error, "registry.no_schema");
+                }
+                last = Some(error);
             }
-            Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = tokio::time::sleep(REGISTRY_EVERY) => {}
-            () = service.shutdown.cancelled() => return Ok(None),
+            () = service.shutdown.cancelled() => return None,
         }
     }
 }

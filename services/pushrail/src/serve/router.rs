@@ -50,7 +50,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(&args.registry)?;
     let connection = args.kafka.connection();
     process::run("router", &args.ops.clone(), 1, async |service| {
-        let Some(ids) = process::schema_ids(&registry, &service).await? else {
+        let Some(ids) = process::schema_ids(&registry, &service).await else {
             return Ok(());
         };
         let directory = Directory::start(&connection, Interest::destinations())?;

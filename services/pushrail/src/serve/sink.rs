@@ -51,8 +51,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(&args.registry)?;
     let name = format!("sink-{}", args.kind);
     process::run(&name, &args.ops.clone(), 1, async |service| {
-        let ids = process::schema_ids(&registry, &service).await?;
-        let Some(ids) = ids else { return Ok(()) };
+        let Some(ids) = process::schema_ids(&registry, &service).await else {
+            return Ok(());
+        };
         let settings = pushrail_sinks::Settings {
             connection: args.kafka.connection(),
             kind: args.kind,
