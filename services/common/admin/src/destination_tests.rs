@@ -59,7 +59,7 @@ impl Adapter for Probe {
 
 impl Client for ProbeClient {
     type Reply = ();
-    async fn send(&self, _: &[Record], _: Instant) {}
+    async fn send(&self, _: &[std::sync::Arc<Record>], _: Instant) {}
     fn classify(_: (), _: usize) -> Outcome {
         unreachable!("nothing is sent")
     }

@@ -1,6 +1,7 @@
 //! What an adapter declares and does.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,8 +45,11 @@ pub trait Client: Send + Sync + 'static {
 
     /// One call: no retry, no sleep. Dropping the future gives up the call and leaves nothing behind.
     /// What is not finished at `deadline` must end by itself with a reply that says so.
-    fn send(&self, batch: &[Record], deadline: Instant)
-    -> impl Future<Output = Self::Reply> + Send;
+    fn send(
+        &self,
+        batch: &[Arc<Record>],
+        deadline: Instant,
+    ) -> impl Future<Output = Self::Reply> + Send;
 
     /// What the reply means: one verdict for every record of the batch, in its order. Pure, so that it is tested as a table.
     fn classify(reply: Self::Reply, sent: usize) -> Outcome;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::{Adapter, Client, Context, Fault, FieldError, Info, Outcome, Record};
+use crate::{Adapter, Batch, Client, Context, Fault, FieldError, Info, Outcome};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -37,12 +37,8 @@ pub struct Destination<'a> {
 
 /// A client behind one type.
 pub trait ErasedClient: Send + Sync + 'static {
-    /// Sends and classifies. Shares `batch` with the engine, which needs it afterwards for audit and retry.
-    fn attempt(
-        self: Arc<Self>,
-        batch: Arc<[Record]>,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Outcome>;
+    /// Sends and classifies. The records are shared with the engine, which needs them afterwards for audit and retry.
+    fn attempt(self: Arc<Self>, batch: Batch, deadline: Instant) -> BoxFuture<'static, Outcome>;
 }
 
 impl<A: Adapter> ErasedAdapter for A {
@@ -85,11 +81,7 @@ impl<A: Adapter> ErasedAdapter for A {
 }
 
 impl<C: Client> ErasedClient for C {
-    fn attempt(
-        self: Arc<Self>,
-        batch: Arc<[Record]>,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Outcome> {
+    fn attempt(self: Arc<Self>, batch: Batch, deadline: Instant) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let reply = self.send(&batch, deadline).await;
             C::classify(reply, batch.len())

@@ -14,5 +14,5 @@ pub use adapter::{Adapter, Client, Context, Evidence, FieldError, Outcome, Verdi
 pub use erased::{Destination, ErasedAdapter, ErasedClient};
 pub use fault::{Blame, Class, Fault};
 pub use info::{BatchLimits, FailureClass, Info};
-pub use record::Record;
+pub use record::{Batch, Record};
 pub use secret::Secret;

@@ -16,7 +16,7 @@ pub struct Metrics {
     pub(crate) attempt_seconds: Histogram,
     /// From acceptance to delivery, first attempts only: what a customer feels.
     pub(crate) delivery_seconds: Histogram,
-    pub(crate) deferrals: Counter,
+    pub(crate) deferrals: Family<CauseLabel, Counter>,
     pub(crate) dead_letters: Family<Reason, Counter>,
     pub(crate) rewinds: Counter,
     pub(crate) lag: Gauge,
@@ -36,6 +36,11 @@ pub(crate) struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CauseLabel {
+    pub(crate) cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,7 +67,7 @@ impl Metrics {
                 "pushrail_sink_delivery_seconds",
                 "Time from acceptance to delivery at the first attempt",
             ),
-            deferrals: registry.counter(
+            deferrals: registry.family(
                 "pushrail_sink_deferrals",
                 "Records put off through a retry tier without an attempt (spills)",
             ),

@@ -72,7 +72,7 @@ async fn post(address: SocketAddr, events: usize, in_flight: usize, payload: usi
         .connect(config, secrets)
         .await
         .expect("a client");
-    let batch = [record(payload)];
+    let batch = [record(payload).into()];
     let one = || async {
         let reply = client
             .send(&batch, Instant::now() + Duration::from_secs(30))

@@ -5,6 +5,8 @@
 //! fresh connection carries it. If anything was written the call has failed: whether the receiver saw it is not known,
 //! and trying again is the engine's to decide.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -227,7 +229,7 @@ async fn drain(mut body: Incoming, excerpt: &mut Vec<u8>) -> Result<bool, Failur
 impl pushrail_sink_core::Client for Client {
     type Reply = Reply;
 
-    async fn send(&self, batch: &[Record], deadline: Instant) -> Reply {
+    async fn send(&self, batch: &[Arc<Record>], deadline: Instant) -> Reply {
         let [record] = batch else {
             return Reply {
                 answer: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pushrail_schemas::config::{Destination, PayloadMode, State};
 use pushrail_sink_core::Fault;
 
-use super::item::{Conclusion, Effect, Item, Next, Now};
+use super::item::{Cause, Conclusion, Effect, Item, Next, Now};
 use super::lane::{Full, Lane, Share};
 use super::{Core, plan};
 
@@ -19,18 +19,13 @@ impl Core {
         self.place(now, item, destination);
     }
 
-    pub(super) fn place(
-        &mut self,
-        now: Now,
-        mut item: Item,
-        destination: Option<&Arc<Destination>>,
-    ) {
+    pub(super) fn place(&mut self, now: Now, item: Item, destination: Option<&Arc<Destination>>) {
         let Some(destination) = destination else {
             return self.unknown(now, item);
         };
         match destination.state {
             State::Active => {}
-            State::Paused => return self.defer(now, item, Duration::ZERO),
+            State::Paused => return self.defer(now, item, Duration::ZERO, Cause::Paused),
             State::Disabled => {
                 let fault = Fault::destination(
                     "disabled",
@@ -45,7 +40,12 @@ impl Core {
             .map(|at| at - now.wall_ms)
             .filter(|wait| *wait > EARLY_MS_MAX)
         {
-            return self.defer(now, item, Duration::from_millis(wait_ms as u64));
+            return self.defer(
+                now,
+                item,
+                Duration::from_millis(wait_ms as u64),
+                Cause::Early,
+            );
         }
         let age_ms = delivery
             .first_attempt_at_ms
@@ -77,44 +77,48 @@ impl Core {
                 self.set_aside(item, "suspended", fault, destination.payload_mode);
             }
             Err(full) => {
-                item.record
-                    .delivery
-                    .first_attempt_at_ms
-                    .get_or_insert(now.wall_ms);
-                let at_least = match full {
-                    Full::Shut { until } => until.saturating_duration_since(now.instant),
-                    Full::Crowded | Full::Suspended => Duration::ZERO,
+                let (at_least, cause) = match full {
+                    Full::Shut { until } => {
+                        (until.saturating_duration_since(now.instant), Cause::Shut)
+                    }
+                    Full::Crowded | Full::Suspended => (Duration::ZERO, Cause::Crowded),
                 };
-                self.defer(now, item, at_least);
+                self.defer(now, item, at_least, cause);
             }
         }
     }
 
     /// How many records one lane may hold: most of the whole, because records come in runs from one partition after the
-    /// other, but never all of it, unless it is alone; what it would send too late is its own limit. The equal part is what
-    /// a stranger gets.
+    /// other, but never all of it, unless it is alone.
     fn share(&self) -> Share {
-        let (max, lanes) = (self.limits.queued_records_max, self.by_destination.len());
-        let alone = lanes == 1;
-        let at_most = if alone { max } else { max / 5 * 3 };
+        let max = self.limits.queued_records_max;
+        let alone = self.by_destination.len() == 1;
         Share {
-            at_most,
-            equal: (max * 8 / 5 / lanes).min(at_most),
+            at_most: if alone { max } else { max / 5 * 3 },
             alone,
         }
     }
 
     fn unknown(&mut self, now: Now, item: Item) {
         if item.record.delivery.deferrals < UNKNOWN_DEFERRALS_MAX {
-            return self.defer(now, item, Duration::ZERO);
+            return self.defer(now, item, Duration::ZERO, Cause::Unknown);
         }
         let fault = Fault::destination("removed", "The destination no longer exists.");
         self.set_aside(item, "removed", fault, PayloadMode::Off);
     }
 
-    pub(super) fn defer(&mut self, now: Now, item: Item, at_least: Duration) {
-        let next = plan::deferral(item.record.delivery.deferrals, at_least, now, &mut self.rng);
-        self.conclude(item, next, None, PayloadMode::Full);
+    pub(super) fn defer(&mut self, now: Now, item: Item, at_least: Duration, cause: Cause) {
+        let delivery = &item.record.delivery;
+        let not_before_ms = plan::deferral(delivery.deferrals, at_least, now, &mut self.rng);
+        // The age of what could have been tried counts from here; what its owner paused does not age.
+        let first = delivery
+            .first_attempt_at_ms
+            .or(cause.counts_as_tried().then_some(now.wall_ms));
+        let next = Next::Defer {
+            not_before_ms,
+            cause,
+        };
+        self.conclude(item, next, None, PayloadMode::Full, first);
     }
 
     /// To the dead letters without an attempt.
@@ -125,7 +129,14 @@ impl Core {
         fault: Fault,
         payload_mode: PayloadMode,
     ) {
-        self.conclude(item, Next::Dead { reason }, Some(fault), payload_mode);
+        let first = item.record.delivery.first_attempt_at_ms;
+        self.conclude(
+            item,
+            Next::Dead { reason },
+            Some(fault),
+            payload_mode,
+            first,
+        );
     }
 
     fn conclude(
@@ -134,6 +145,7 @@ impl Core {
         next: Next,
         fault: Option<Fault>,
         payload_mode: PayloadMode,
+        first_attempt_at_ms: Option<i64>,
     ) {
         let conclusion = Conclusion {
             item,
@@ -141,25 +153,18 @@ impl Core {
             attempt: None,
             fault,
             payload_mode,
+            first_attempt_at_ms,
         };
         self.effects
             .push_back(Effect::Conclude(Box::new(conclusion)));
     }
 
     /// Puts off everything that waits in a lane.
-    pub(super) fn spill(&mut self, now: Now, at: usize, at_least: Duration) {
-        let Some(lane) = self.lanes[at].as_mut() else {
-            return;
-        };
-        let waiting: Vec<Item> = std::iter::from_fn(|| Lane::pop(lane)).collect();
-        for mut item in waiting {
+    pub(super) fn spill(&mut self, now: Now, at: usize, at_least: Duration, cause: Cause) {
+        while let Some(item) = self.lanes[at].as_mut().and_then(Lane::pop) {
             self.queued -= 1;
             self.queued_cost -= item.cost();
-            item.record
-                .delivery
-                .first_attempt_at_ms
-                .get_or_insert(now.wall_ms);
-            self.defer(now, item, at_least);
+            self.defer(now, item, at_least, cause);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_schemas::config;
-use pushrail_sink_core::{Evidence, Fault, Record};
+use pushrail_sink_core::{Batch, Evidence, Fault, Record};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ pub struct Source {
 #[derive(Clone, Debug)]
 pub struct Item {
     pub source: Source,
-    pub record: Record,
+    pub record: Arc<Record>,
     pub received_at: Instant,
 }
 
@@ -100,7 +100,7 @@ pub struct Start {
     pub flight: Flight,
     /// The destination and version it goes to.
     pub destination: Arc<config::Destination>,
-    pub batch: Arc<[Record]>,
+    pub batch: Batch,
     pub timeout: Duration,
 }
 
@@ -113,6 +113,8 @@ pub struct Conclusion {
     pub attempt: Option<Made>,
     pub fault: Option<Fault>,
     pub payload_mode: config::PayloadMode,
+    /// Unix milliseconds: when it was first tried, or should have been.
+    pub first_attempt_at_ms: Option<i64>,
 }
 
 /// An attempt that was made.
@@ -135,9 +137,45 @@ pub enum Next {
     /// No attempt was made; it comes back not before this time. Not an attempt, and not in the audit.
     Defer {
         not_before_ms: i64,
+        cause: Cause,
     },
     /// To the dead letters, with the reason that [`pushrail_schemas::headers::FAILURE_REASON`] names.
     Dead {
         reason: &'static str,
     },
+}
+
+/// Why a record was put off without an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Its destination is paused.
+    Paused,
+    /// It came before its time.
+    Early,
+    /// Nobody knows its destination yet.
+    Unknown,
+    /// Its lane holds as much as it may.
+    Crowded,
+    /// Its destination is left alone for a while: breaker, `Retry-After`, or no client.
+    Shut,
+    /// Nothing has come back from its destination for too long.
+    Stalled,
+}
+
+impl Cause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Paused => "paused",
+            Cause::Early => "early",
+            Cause::Unknown => "unknown",
+            Cause::Crowded => "crowded",
+            Cause::Shut => "shut",
+            Cause::Stalled => "stalled",
+        }
+    }
+
+    /// Whether it would have been tried, had its destination been well.
+    pub(super) fn counts_as_tried(self) -> bool {
+        matches!(self, Cause::Crowded | Cause::Shut | Cause::Stalled)
+    }
 }

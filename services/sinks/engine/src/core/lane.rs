@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_schemas::config::Destination;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Gate};
@@ -48,7 +49,7 @@ pub(super) struct Flown {
     pub(super) number: u64,
     pub(super) started: Instant,
     pub(super) started_at_us: i64,
-    pub(super) items: Vec<Item>,
+    pub(super) items: SmallVec<[Item; 1]>,
     pub(super) overdue: bool,
 }
 
@@ -74,8 +75,6 @@ pub(super) enum Blocked {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) at_most: usize,
-    /// Its equal part, were all lanes alike.
-    pub(super) equal: usize,
     /// There is no other lane.
     pub(super) alone: bool,
 }
@@ -174,15 +173,14 @@ impl Lane {
         Ok(())
     }
 
-    /// How many records may wait. A stranger gets the benefit of the doubt up to an equal part of what the worker holds; a
+    /// How many records may wait. A stranger gets the benefit of the doubt until its first attempt has ended or is overdue; a
     /// lane that has failed since it last answered gets little; of one that answers, what it sends within
     /// [`Limits::lane_wait_max`]. Alone, a lane delays nobody: then reading stops instead.
     fn worth_queueing(&self, limits: &Limits, share: Share) -> usize {
-        let in_doubt = self.failing || self.flights.iter().any(|f| f.overdue);
         let worth = match self.latency {
             _ if self.failing => 0,
-            None if in_doubt => 0,
-            None => share.equal,
+            None if self.flights.iter().any(|f| f.overdue) => 0,
+            None => share.at_most,
             Some(_) if share.alone => share.at_most,
             Some(latency) => {
                 // With the cap that it is growing towards: what waits now is sent then.

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use breaker::State as BreakerState;
-pub use item::{Conclusion, Effect, Flight, Item, Made, Next, Now, Source, Start, Target};
+pub use item::{Cause, Conclusion, Effect, Flight, Item, Made, Next, Now, Source, Start, Target};
 
 use crate::settings::Limits;
 use lane::{Client, Lane};

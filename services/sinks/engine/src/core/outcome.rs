@@ -6,7 +6,7 @@ use std::time::Duration;
 use pushrail_schemas::config::Destination;
 use pushrail_sink_core::{Blame, Evidence, Fault, Outcome, Verdict};
 
-use super::item::{Conclusion, Effect, Flight, Item, Made, Next, Now, Target};
+use super::item::{Cause, Conclusion, Effect, Flight, Item, Made, Next, Now, Target};
 use super::lane::{Client, Flown};
 use super::plan::{self, Standing};
 use super::{BreakerState, Core};
@@ -41,7 +41,7 @@ impl Core {
                     number: 0,
                     started: now.instant,
                     started_at_us: now.wall_ms * 1_000,
-                    items: vec![item],
+                    items: [item].into(),
                     overdue: false,
                 };
                 let verdict = match fault.blame {
@@ -57,7 +57,7 @@ impl Core {
                 if let Some(lane) = self.lanes[at].as_mut().filter(|l| l.breaker.is_closed()) {
                     lane.failed(now.instant, Some(CONNECT_PAUSE), spread);
                 }
-                self.spill(now, at, CONNECT_PAUSE);
+                self.spill(now, at, CONNECT_PAUSE, Cause::Shut);
             }
         }
     }
@@ -125,23 +125,20 @@ impl Core {
             } else {
                 Duration::ZERO
             };
-            self.spill(now, at, at_least);
+            self.spill(now, at, at_least, Cause::Shut);
         }
     }
 
     fn conclude_attempt(
         &mut self,
         now: Now,
-        mut item: Item,
+        item: Item,
         verdict: Verdict,
         made: Made,
         to: &Destination,
     ) {
-        let first_attempt_at_ms = *item
-            .record
-            .delivery
-            .first_attempt_at_ms
-            .get_or_insert(made.started_at_us / 1_000);
+        let first = item.record.delivery.first_attempt_at_ms;
+        let first_attempt_at_ms = first.unwrap_or(made.started_at_us / 1_000);
         let standing = Standing {
             attempt: item.record.attempt,
             first_attempt_at_ms,
@@ -171,6 +168,7 @@ impl Core {
             attempt: Some(made),
             fault,
             payload_mode: to.payload_mode,
+            first_attempt_at_ms: Some(first_attempt_at_ms),
         };
         self.effects
             .push_back(Effect::Conclude(Box::new(conclusion)));

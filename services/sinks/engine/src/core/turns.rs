@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushrail_sink_core::Record;
+use pushrail_sink_core::Batch;
+
+use smallvec::SmallVec;
 
 use super::Core;
-use super::item::{Effect, Flight, Now, Start};
+use super::item::{Cause, Effect, Flight, Item, Now, Start};
 use super::lane::{Blocked, Client, Flown, Lane};
 use tokio::time::Instant;
 
@@ -93,7 +95,7 @@ impl Core {
         let Some(lane) = self.lanes[at].as_mut() else {
             return 0;
         };
-        let (mut items, mut cost) = (Vec::with_capacity(1), 0);
+        let (mut items, mut cost) = (SmallVec::<[Item; 1]>::new(), 0);
         while let Some(next) = lane.queue.front() {
             let fits = items.len() < self.kind.batch.records
                 && (items.is_empty() || cost + next.cost() <= self.kind.batch.bytes);
@@ -107,7 +109,7 @@ impl Core {
         self.queued_cost -= cost;
         self.next_flight += 1;
         let number = self.next_flight;
-        let batch: Arc<[Record]> = items.iter().map(|item| item.record.clone()).collect();
+        let batch: Batch = items.iter().map(|item| Arc::clone(&item.record)).collect();
         let timeout = lane
             .destination
             .timeout_ms
@@ -161,7 +163,7 @@ impl Core {
             }
         }
         if lane.is_stalled(now.instant, &self.limits) {
-            self.spill(now, at, Duration::ZERO);
+            self.spill(now, at, Duration::ZERO, Cause::Stalled);
         } else if !lane.is_idle() {
             lane.idle_since = now.instant;
         } else if lane.breaker.is_closed()

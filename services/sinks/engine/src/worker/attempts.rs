@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use pushrail_obs::trace::{Span, SpanKind};
 use pushrail_sink_core::erased::BoxFuture;
-use pushrail_sink_core::{ErasedClient, Evidence, Fault, Outcome, Record, Verdict};
+use pushrail_sink_core::{Batch, ErasedClient, Evidence, Fault, Outcome, Record, Verdict};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -125,14 +125,14 @@ impl Attempts {
 
 async fn attempt(
     client: Arc<dyn ErasedClient>,
-    batch: Arc<[Record]>,
+    batch: Batch,
     timeout: Duration,
     seconds: &prometheus_client::metrics::histogram::Histogram,
 ) -> Outcome {
     let started = Instant::now();
     let deadline = started + timeout;
     let (batch, spans) = traced(batch);
-    let sending = AssertUnwindSafe(client.attempt(Arc::clone(&batch), deadline)).catch_unwind();
+    let sending = AssertUnwindSafe(client.attempt(batch.clone(), deadline)).catch_unwind();
     let outcome = match tokio::time::timeout_at(deadline + GRACE, sending).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => every(
@@ -150,7 +150,7 @@ async fn attempt(
 }
 
 /// The same verdict for all: they may pass later.
-fn every(batch: &[Record], fault: &Fault) -> Outcome {
+fn every(batch: &[Arc<Record>], fault: &Fault) -> Outcome {
     let retry = || Verdict::Retry {
         fault: fault.clone(),
         after: None,
@@ -162,8 +162,8 @@ fn every(batch: &[Record], fault: &Fault) -> Outcome {
 }
 
 /// Gives each record of a sampled trace a span of its own, which the destination sees as the parent of what it does.
-fn traced(batch: Arc<[Record]>) -> (Arc<[Record]>, Vec<Option<Span>>) {
-    let sampled = |record: &Record| {
+fn traced(batch: Batch) -> (Batch, Vec<Option<Span>>) {
+    let sampled = |record: &Arc<Record>| {
         let parent = record.delivery.traceparent.as_deref()?;
         let mut span = Span::child("delivery.attempt", SpanKind::Client, Some(parent));
         if !span.is_recording() {
@@ -191,11 +191,11 @@ fn traced(batch: Arc<[Record]>) -> (Arc<[Record]>, Vec<Option<Span>>) {
         return (batch, Vec::new());
     }
     let records = batch.iter().zip(&spans).map(|(record, span)| {
-        let mut record = record.clone();
+        let mut record = Record::clone(record);
         if let Some(parent) = span.as_ref().and_then(Span::traceparent) {
             record.delivery.traceparent = Some(parent.to_string().into());
         }
-        record
+        Arc::new(record)
     });
     (records.collect(), spans)
 }

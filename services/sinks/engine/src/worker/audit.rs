@@ -65,7 +65,7 @@ pub(super) fn write(
             Next::Retry { not_before_ms } => Some(not_before_ms * 1_000),
             _ => None,
         },
-        first_attempt_at_us: delivery.first_attempt_at_ms.map(|ms| ms * 1_000),
+        first_attempt_at_us: conclusion.first_attempt_at_ms.map(|ms| ms * 1_000),
         origin: delivery.origin.as_str(),
         replay_id: delivery.replay_id,
         traceparent: delivery.traceparent.as_deref(),

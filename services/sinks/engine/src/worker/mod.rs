@@ -260,7 +260,7 @@ impl<'a> Worker<'a> {
                         Ok(record) => {
                             let item = Item {
                                 source,
-                                record,
+                                record: Arc::new(record),
                                 received_at: now.instant,
                             };
                             if self

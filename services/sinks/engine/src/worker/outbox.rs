@@ -8,14 +8,14 @@ use pushrail_kafka::rdkafka::message::{BorrowedMessage, Header, Message as _, Ow
 use pushrail_kafka::{Ack, Error, Outgoing, Producer, SendError};
 use pushrail_schemas::headers;
 use pushrail_sink_core::Fault;
-use pushrail_topology::{TIERS, Tier, topics};
+use pushrail_topology::{tier_for, topics};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use uuid::fmt::Hyphenated;
 
 use super::audit;
 use crate::core::{Conclusion, Item, Next, Source};
-use crate::metrics::{Metrics, Outcome, Reason};
+use crate::metrics::{CauseLabel, Metrics, Outcome, Reason};
 use crate::settings::Settings;
 
 /// Records that may await their acknowledgement before reading and attempting stop.
@@ -47,12 +47,17 @@ struct Slot {
 
 /// A record on its way to the producer.
 struct Letter {
-    topic: &'static str,
-    dlq: bool,
+    topic: Topic,
     key: Vec<u8>,
     value: Vec<u8>,
     headers: OwnedHeaders,
     token: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Topic {
+    Named(&'static str),
+    DeadLetters,
 }
 
 impl Outbox {
@@ -151,78 +156,67 @@ impl Outbox {
         let source = current.then_some(conclusion.item.source);
         let token = self.slot(source, u32::from(copied) + u32::from(audited.is_some()));
         let mut key = [0; Hyphenated::LENGTH];
-        let key = audit::key(conclusion.item.destination_id(), &mut key).to_vec();
+        let key = audit::key(conclusion.item.destination_id(), &mut key);
         if let Some(outcome) = audited {
             self.count(&conclusion, outcome);
             let mut value = std::mem::take(&mut self.value);
             value.clear();
-            let schema = self.attempt_schema_id;
             audit::write(
                 &conclusion,
                 outcome,
                 &self.kind,
                 clock::now_us(),
-                schema,
+                self.attempt_schema_id,
                 &mut self.rng,
                 &mut value,
             );
-            self.value = self.send(
-                topics::AUDIT_ATTEMPTS,
-                false,
-                &key,
-                value,
-                OwnedHeaders::new(),
-                token,
-            );
+            let topic = Topic::Named(topics::AUDIT_ATTEMPTS);
+            self.send(topic, key, &value, OwnedHeaders::new(), token);
+            self.value = value;
         }
         if copied {
-            self.copy(conclusion, &key, token);
+            self.copy(&conclusion, key, token);
         }
     }
 
     /// Writes the record itself to a retry tier or the dead letters: its bytes as they are, its state in the headers.
-    fn copy(&mut self, conclusion: Conclusion, key: &[u8], token: usize) {
-        let Conclusion {
-            item,
-            next,
-            attempt,
-            fault,
-            ..
-        } = conclusion;
-        let Item { record, source, .. } = item;
-        let mut delivery = record.delivery;
-        if attempt.is_some() {
+    fn copy(&mut self, conclusion: &Conclusion, key: &[u8], token: usize) {
+        let record = &conclusion.item.record;
+        let mut delivery = record.delivery.clone();
+        delivery.first_attempt_at_ms = conclusion.first_attempt_at_ms;
+        if conclusion.attempt.is_some() {
             delivery.attempt = record.attempt;
             delivery.deferrals = 0;
         }
-        delivery.not_before_ms = None;
-        let (topic, dlq) = match next {
-            Next::Retry { not_before_ms } | Next::Defer { not_before_ms } => {
-                if attempt.is_none() {
-                    delivery.deferrals = delivery.deferrals.saturating_add(1);
-                    self.metrics.deferrals.inc();
-                }
-                delivery.not_before_ms = Some(not_before_ms);
-                (tier(not_before_ms - clock::now_ms()).topic, false)
+        let (topic, not_before_ms) = match conclusion.next {
+            Next::Retry { not_before_ms } => (tier(not_before_ms), Some(not_before_ms)),
+            Next::Defer {
+                not_before_ms,
+                cause,
+            } => {
+                delivery.deferrals = delivery.deferrals.saturating_add(1);
+                let cause = CauseLabel {
+                    cause: cause.as_str(),
+                };
+                self.metrics.deferrals.get_or_create(&cause).inc();
+                (tier(not_before_ms), Some(not_before_ms))
             }
-            Next::Dead { .. } | Next::Delivered => ("", true),
+            Next::Dead { .. } | Next::Delivered => (Topic::DeadLetters, None),
         };
-        let mut out = OwnedHeaders::new_with_capacity(18);
-        delivery.write(&self.kind, &mut self.text, |name, value| {
-            out = std::mem::take(&mut out).insert(Header {
-                key: name,
-                value: Some(value),
-            });
+        delivery.not_before_ms = not_before_ms;
+        let mut headers = Some(OwnedHeaders::new_with_capacity(18));
+        delivery.write(&self.kind, &mut self.text, |key, value| {
+            let value = Some(value);
+            headers = headers.take().map(|h| h.insert(Header { key, value }));
         });
-        if let Next::Dead { reason } = next {
-            let fault = fault.as_ref();
-            out = failure(out, reason, fault, &self.source_text(source));
-            self.metrics
-                .dead_letters
-                .get_or_create(&Reason { reason })
-                .inc();
+        let mut headers = headers.unwrap_or_default();
+        if let Next::Dead { reason } = conclusion.next {
+            let source = self.source_text(conclusion.item.source);
+            headers = failure(headers, reason, conclusion.fault.as_ref(), &source);
+            let reason = Reason { reason };
+            self.metrics.dead_letters.get_or_create(&reason).inc();
         }
-        self.send(topic, dlq, key, record.event.value().to_vec(), out, token);
+        self.send(topic, key, record.event.value(), headers, token);
     }
 
     fn count(&self, conclusion: &Conclusion, outcome: pushrail_schemas::attempt::Outcome) {
@@ -257,6 +251,7 @@ impl Outbox {
                 attempt: None,
                 fault: Some(fault),
                 payload_mode,
+                first_attempt_at_ms: None,
             },
             true,
         );
@@ -291,7 +286,7 @@ impl Outbox {
             message.key().unwrap_or_default(),
             message.payload().unwrap_or_default(),
         );
-        self.send("", true, key, value.to_vec(), out, token);
+        self.send(Topic::DeadLetters, key, value, out, token);
     }
 
     fn source_text(&self, source: Source) -> String {
@@ -317,89 +312,91 @@ impl Outbox {
         }
     }
 
-    /// Sends, or keeps for later; gives the value's buffer back where it is free again.
+    /// Sends, or keeps for later, behind what is kept already.
     fn send(
         &mut self,
-        topic: &'static str,
-        dlq: bool,
+        topic: Topic,
         key: &[u8],
-        value: Vec<u8>,
+        value: &[u8],
         headers: OwnedHeaders,
         token: usize,
-    ) -> Vec<u8> {
-        let letter = Letter {
-            topic,
-            dlq,
-            key: key.to_vec(),
-            value,
-            headers,
-            token,
+    ) {
+        let refused = match self.unsent.is_empty() {
+            true => self.try_send(topic, key, value, headers, token),
+            false => Err(headers),
         };
-        if !self.unsent.is_empty() {
-            self.unsent.push_back(letter);
-            return Vec::new();
-        }
-        match self.try_send(letter) {
-            Ok(value) => value,
-            Err(letter) => {
-                self.unsent.push_back(letter);
-                Vec::new()
-            }
+        if let Err(headers) = refused {
+            self.unsent.push_back(Letter {
+                topic,
+                key: key.to_vec(),
+                value: value.to_vec(),
+                headers,
+                token,
+            });
         }
     }
 
-    fn try_send(&mut self, letter: Letter) -> Result<Vec<u8>, Letter> {
-        let Letter {
-            topic,
-            dlq,
-            key,
-            value,
-            headers,
-            token,
-        } = letter;
-        let name = if dlq { &*self.dlq } else { topic };
+    /// Gives the headers back when the producer's queue is full.
+    fn try_send(
+        &mut self,
+        topic: Topic,
+        key: &[u8],
+        value: &[u8],
+        headers: OwnedHeaders,
+        token: usize,
+    ) -> Result<(), OwnedHeaders> {
         let outgoing = Outgoing {
-            topic: name,
+            topic: match topic {
+                Topic::Named(name) => name,
+                Topic::DeadLetters => &self.dlq,
+            },
             partition: None,
-            key: &key,
-            value: Some(&value),
+            key,
+            value: Some(value),
             headers,
             timestamp_ms: None,
         };
         match self.producer.send(outgoing, token) {
-            Ok(()) => Ok(value),
-            Err(SendError::Full(headers)) => Err(Letter {
-                topic,
-                dlq,
-                key,
-                value,
-                headers,
-                token,
-            }),
+            Ok(()) => Ok(()),
+            Err(SendError::Full(headers)) => Err(headers),
             Err(SendError::Refused(error)) => {
                 // Comes back like a refusal by the broker, so that there is one way to deal with it.
                 self.acks.push(Ack {
                     token,
                     result: Err(error),
                 });
-                Ok(value)
+                Ok(())
             }
         }
     }
 
     pub(super) fn send_rest(&mut self) {
         while let Some(letter) = self.unsent.pop_front() {
-            if let Err(letter) = self.try_send(letter) {
-                self.unsent.push_front(letter);
-                return;
+            let Letter {
+                topic,
+                key,
+                value,
+                headers,
+                token,
+            } = letter;
+            if let Err(headers) = self.try_send(topic, &key, &value, headers, token) {
+                let letter = Letter {
+                    topic,
+                    key,
+                    value,
+                    headers,
+                    token,
+                };
+                return self.unsent.push_front(letter);
             }
         }
     }
 }
 
-/// The largest tier that fits the delay, or the smallest.
-fn tier(delay_ms: i64) -> &'static Tier {
-    Tier::within(delay_ms.max(0) as u64).unwrap_or(&TIERS[0])
+/// The largest tier that fits the time that is left, or the smallest.
+fn tier(not_before_ms: i64) -> Topic {
+    let left_ms = not_before_ms.saturating_sub(clock::now_ms());
+    Topic::Named(tier_for(left_ms.max(0) as u64).topic)
 }
 
 fn failure(out: OwnedHeaders, reason: &str, fault: Option<&Fault>, source: &str) -> OwnedHeaders {

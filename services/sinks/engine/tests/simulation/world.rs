@@ -11,7 +11,7 @@ use pushrail_schemas::config::{Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::event::Parts;
 use pushrail_schemas::headers::{Delivery, Origin};
 use pushrail_schemas::{Event, identity};
-use pushrail_sink_core::{BatchLimits, Evidence, Fault, Outcome, Record, Verdict};
+use pushrail_sink_core::{Batch, BatchLimits, Evidence, Fault, Outcome, Record, Verdict};
 use pushrail_sink_engine::Limits;
 use pushrail_sink_engine::core::{
     Census, Conclusion, Core, Effect, Flight, Item, Kind, Next, Now, Source, Target,
@@ -69,7 +69,7 @@ enum Happening {
 }
 
 /// What is on its way, and whether it has been taken.
-type Flying = (Arc<[Record]>, bool);
+type Flying = (Batch, bool);
 
 /// See the module.
 pub(crate) struct World {
@@ -375,7 +375,7 @@ impl World {
                 };
                 let item = Item {
                     source,
-                    record,
+                    record: Arc::new(record),
                     received_at: now.instant,
                 };
                 self.core.receive(now, item, Some(&Arc::clone(destination)));
@@ -491,7 +491,7 @@ impl World {
         }
     }
 
-    fn outcome(&mut self, batch: &Arc<[Record]>, delivered: bool) -> Outcome {
+    fn outcome(&mut self, batch: &Batch, delivered: bool) -> Outcome {
         let verdict = match (delivered, self.temper(batch[0].delivery.destination_id)) {
             (true, _) => Verdict::Delivered,
             (false, Temper::Refuse) => Verdict::Reject {
@@ -514,13 +514,15 @@ impl World {
             return;
         }
         assert!(self.unconcluded.remove(&source), "{source:?} ended twice");
+        let conclusion_first = conclusion.first_attempt_at_ms;
         let Conclusion {
             item,
             next,
             attempt,
             ..
         } = conclusion;
-        let mut delivery = item.record.delivery;
+        let mut delivery = item.record.delivery.clone();
+        delivery.first_attempt_at_ms = conclusion_first;
         let (id, to) = (delivery.delivery_id, delivery.destination_id);
         if attempt.is_some() {
             delivery.attempt = item.record.attempt;
@@ -531,7 +533,7 @@ impl World {
         match next {
             Next::Delivered => {}
             Next::Dead { .. } => _ = self.dead.insert(id),
-            Next::Retry { not_before_ms } | Next::Defer { not_before_ms } => {
+            Next::Retry { not_before_ms } | Next::Defer { not_before_ms, .. } => {
                 if attempt.is_none() {
                     delivery.deferrals += 1;
                     self.healthy_deferrals += usize::from(self.destinations[&to].1 == Temper::Well);
@@ -541,7 +543,7 @@ impl World {
                     Duration::from_millis((not_before_ms - self.now().wall_ms).max(0) as u64);
                 let entry = Entry {
                     delivery,
-                    event: item.record.event,
+                    event: item.record.event.clone(),
                     published_at: self.at + wait,
                 };
                 self.append_at(self.at + wait, entry);

@@ -111,7 +111,7 @@ async fn a_restarted_receiver_is_found_again() {
 async fn a_call_that_is_given_up_closes_its_connection() {
     let server = scripted("").await;
     let client = client(&server.url("/")).await;
-    let batch = [record("{}")];
+    let batch = [record("{}").into()];
     {
         let call = client.send(&batch, Instant::now() + Duration::from_secs(60));
         tokio::select! {
