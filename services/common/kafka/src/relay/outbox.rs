@@ -1,14 +1,17 @@
 //! Copies that a handler wants written.
 
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
+use hashbrown::DefaultHashBuilder;
 use rdkafka::message::OwnedHeaders;
 
 /// Collects the copies of one record. Keys and values are kept in one buffer that is reused from record to record.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outbox {
     pub(super) copies: Vec<Copy>,
     pub(super) bytes: Vec<u8>,
+    hashing: DefaultHashBuilder,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,41 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.copies.is_empty()
+    }
+
+    /// A number for each copy that two equal ones share: topic, partition, key and value.
+    pub(super) fn fingerprints(&self, into: &mut Vec<u64>) {
+        let mut value_of = (None, 0);
+        for copy in &self.copies {
+            if value_of.0 != copy.value {
+                let value = copy.value.clone().map(|range| &self.bytes[range]);
+                value_of = (copy.value.clone(), self.hashing.hash_one(value));
+            }
+            let mut hasher = self.hashing.build_hasher();
+            hasher.write(&self.bytes[copy.topic.clone()]);
+            hasher.write_i32(copy.partition.unwrap_or(-1));
+            hasher.write(&self.bytes[copy.key.clone()]);
+            hasher.write_u64(value_of.1);
+            into.push(hasher.finish());
+        }
+    }
+
+    /// Takes copies out that have been written before, each as often as it was.
+    pub(super) fn skip(&mut self, written: &[u64]) {
+        let mut written = written.to_vec();
+        let mut fingerprints = Vec::with_capacity(self.copies.len());
+        self.fingerprints(&mut fingerprints);
+        let mut fingerprints = fingerprints.into_iter();
+        self.copies.retain(|_| {
+            let fingerprint = fingerprints.next();
+            match written.iter().position(|w| Some(*w) == fingerprint) {
+                Some(at) => {
+                    written.swap_remove(at);
+                    false
+                }
+                None => true,
+            }
+        });
     }
 
     pub fn clear(&mut self) {

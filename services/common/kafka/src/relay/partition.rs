@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
 use super::held::Held;
-use super::{Refusal, is_final};
+use super::{Outbox, Refusal, is_final};
 use crate::TopicPartition;
 
 /// How long a partition rests after Kafka refused a copy: doubled each time in a row.
@@ -37,8 +37,9 @@ impl Equivalent<TopicPartition> for Key<'_> {
 ///
 /// When Kafka refuses a copy, the record is neither settled nor forgotten: nothing further of the partition is begun,
 /// what is under way is waited for, and the partition is read again from its commit. What the ledger knows to be finished
-/// is passed over then, so only refused records are repeated; and as long as there are any, records go one by one, so that
-/// a record which is refused for hours keeps its partition, and nothing else, where it is.
+/// is passed over then, so only refused records are handled again, and of those only the copies that were not acknowledged
+/// are sent again. As long as there are any, records go one by one, so that a record which is refused for hours keeps its
+/// partition, and nothing else, where it is.
 pub(super) struct Partition {
     pub(super) ledger: Ledger,
     pub(super) held: Held,
@@ -50,7 +51,7 @@ pub(super) struct Partition {
     pub(super) under_way: usize,
     /// Copies were refused: begin nothing, and read again when nothing is under way.
     pub(super) rewinding: bool,
-    refused: BTreeMap<i64, Refusal>,
+    refused: BTreeMap<i64, Refused>,
     rest: Duration,
     /// The next offset that reading should bring. It may bring a higher one.
     position: i64,
@@ -59,6 +60,12 @@ pub(super) struct Partition {
     submitted: i64,
     /// A commit is under way, since then.
     pub(super) submitted_at: Option<Instant>,
+}
+
+struct Refused {
+    refusal: Refusal,
+    /// Fingerprints of the copies that were acknowledged.
+    written: Vec<u64>,
 }
 
 /// What a record that was read is to its partition.
@@ -125,8 +132,7 @@ impl Partition {
 
     /// Whether there is something to offer, or to ask the handler for.
     pub(super) fn is_waiting(&self) -> bool {
-        let waits =
-            !self.ready || !self.held.is_empty() || self.held.paused || self.held.until.is_some();
+        let waits = !self.ready || !self.held.is_empty() || self.held.until.is_some();
         waits && !self.revoking && !self.rewinding && !self.is_probing()
     }
 
@@ -136,7 +142,20 @@ impl Partition {
     }
 
     pub(super) fn refusal(&self, offset: i64) -> Option<Refusal> {
-        self.refused.get(&offset).copied()
+        self.refused.get(&offset).map(|refused| refused.refusal)
+    }
+
+    /// Fingerprints of the record's copies that were acknowledged when others were refused.
+    pub(super) fn written(&self, offset: i64) -> &[u64] {
+        let refused = self.refused.get(&offset);
+        refused.map_or(&[], |refused| &refused.written)
+    }
+
+    /// Takes note of what was acknowledged of a record that was refused.
+    pub(super) fn keep_written(&mut self, offset: i64, written: impl Iterator<Item = u64>) {
+        if let Some(refused) = self.refused.get_mut(&offset) {
+            refused.written.extend(written);
+        }
     }
 
     pub(super) fn settle(&mut self, offset: i64) {
@@ -150,13 +169,14 @@ impl Partition {
         }
     }
 
-    pub(super) fn refuse(&mut self, offset: i64, code: RDKafkaErrorCode) {
-        let refusal = self
-            .refused
-            .entry(offset)
-            .or_insert(Refusal { code, times: 0 });
-        refusal.code = code;
-        refusal.times += u32::from(is_final(code));
+    pub(super) fn refuse(&mut self, offset: i64, code: RDKafkaErrorCode, is_first: bool) {
+        let refused = self.refused.entry(offset).or_insert(Refused {
+            refusal: Refusal { code, times: 0 },
+            written: Vec::new(),
+        });
+        refused.refusal.code = code;
+        // Once a try, however many of its copies were refused.
+        refused.refusal.times += u32::from(is_final(code) && is_first);
         self.rewinding = true;
         self.held.clear();
     }
@@ -217,13 +237,46 @@ pub(super) struct Slot {
     pub(super) epoch: u64,
     pub(super) offset: i64,
     left: usize,
-    is_refused: bool,
+    pub(super) is_refused: bool,
+    /// Fingerprints of its copies; empty where there is only one.
+    copies: Vec<u64>,
+    /// Those of the copies that were acknowledged.
+    acknowledged: Vec<u64>,
 }
 
-/// The last copy of a record was answered.
-pub(super) struct Answered<'a> {
-    pub(super) slot: &'a Slot,
-    pub(super) is_refused: bool,
+/// Names a copy: its record's slot, and its place among the record's copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token(usize);
+
+const COPY_BITS: u32 = usize::BITS / 2;
+
+impl Token {
+    pub(super) fn new(slot: usize, copy: usize) -> Self {
+        Token(slot << COPY_BITS | copy)
+    }
+
+    pub(super) fn from_raw(raw: usize) -> Self {
+        Token(raw)
+    }
+
+    pub(super) fn raw(self) -> usize {
+        self.0
+    }
+
+    fn slot(self) -> usize {
+        self.0 >> COPY_BITS
+    }
+
+    fn copy(self) -> usize {
+        self.0 & ((1 << COPY_BITS) - 1)
+    }
+}
+
+impl Slot {
+    /// Fingerprints of the copies that were acknowledged; of a record with one copy, none.
+    pub(super) fn acknowledged(&self) -> impl Iterator<Item = u64> + '_ {
+        self.acknowledged.iter().copied()
+    }
 }
 
 impl Pending {
@@ -232,49 +285,60 @@ impl Pending {
         self.epoch
     }
 
+    /// A slot for a record whose copies are those of `outbox`.
     pub(super) fn add(
         &mut self,
         partition: TopicPartition,
         epoch: u64,
         offset: i64,
-        copies: usize,
+        outbox: &Outbox,
     ) -> usize {
+        let at = self.free.pop().unwrap_or(self.slots.len());
+        let (mut copies, mut acknowledged) = match self.slots.get_mut(at) {
+            Some(old) => (
+                std::mem::take(&mut old.copies),
+                std::mem::take(&mut old.acknowledged),
+            ),
+            None => (Vec::new(), Vec::new()),
+        };
+        copies.clear();
+        acknowledged.clear();
+        if outbox.len() > 1 {
+            outbox.fingerprints(&mut copies);
+        }
         let slot = Slot {
             partition,
             epoch,
             offset,
-            left: copies,
+            left: outbox.len(),
             is_refused: false,
+            copies,
+            acknowledged,
         };
-        match self.free.pop() {
-            Some(token) => {
-                self.slots[token] = slot;
-                token
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
+        match self.slots.get_mut(at) {
+            Some(old) => *old = slot,
+            None => self.slots.push(slot),
         }
+        at
     }
 
-    pub(super) fn slot(&self, token: usize) -> &Slot {
-        &self.slots[token]
+    pub(super) fn slot(&self, token: Token) -> &Slot {
+        &self.slots[token.slot()]
     }
 
     /// Counts one answer; gives the record back when it was the last.
-    pub(super) fn answer(&mut self, token: usize, is_refused: bool) -> Option<Answered<'_>> {
-        let slot = &mut self.slots[token];
+    pub(super) fn answer(&mut self, token: Token, is_refused: bool) -> Option<&Slot> {
+        let slot = &mut self.slots[token.slot()];
         slot.left -= 1;
-        slot.is_refused |= is_refused;
+        if is_refused {
+            slot.is_refused = true;
+        } else if let Some(fingerprint) = slot.copies.get(token.copy()) {
+            slot.acknowledged.push(*fingerprint);
+        }
         if slot.left > 0 {
             return None;
         }
-        self.free.push(token);
-        let slot = &self.slots[token];
-        Some(Answered {
-            slot,
-            is_refused: slot.is_refused,
-        })
+        self.free.push(token.slot());
+        Some(&self.slots[token.slot()])
     }
 }

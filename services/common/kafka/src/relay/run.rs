@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::group::Revocation;
-use super::partition::{Arrival, Key, Partition, Pending};
+use super::partition::{Arrival, Key, Partition, Pending, Token};
 use super::{Counters, Flow, Handler, Incoming, Outbox, Settings};
 use crate::{
     Ack, Connection, Consumer, Error, Outgoing, Polled, Producer, SendError, TopicPartition,
@@ -77,7 +77,7 @@ pub(super) struct Relay<'a> {
     acks: Vec<Ack>,
     next_commit: Instant,
     next_tick: Instant,
-    /// Copies of `outbox` from this one on, of the record with this token, that found the producer's queue full.
+    /// Copies of `outbox` from this one on, of the record in this slot, that found the producer's queue full.
     unsent: Option<(usize, usize)>,
     /// What waits in memory, at most: counted exactly at each tick, and upwards between.
     pub(super) held_bytes: usize,
@@ -318,24 +318,28 @@ impl Relay<'_> {
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
+        let written = partition.written(offset);
+        if !written.is_empty() {
+            self.outbox.skip(written);
+        }
         if self.outbox.is_empty() {
             partition.settle(offset);
             return;
         }
-        let copies = self.outbox.len();
-        Counters::add(&self.counters.copies, copies as u64);
+        Counters::add(&self.counters.copies, self.outbox.len() as u64);
         partition.under_way += 1;
-        let token = self.pending.add(tp, partition.epoch, offset, copies);
-        self.unsent = Some((0, token));
+        let slot = self.pending.add(tp, partition.epoch, offset, &self.outbox);
+        self.unsent = Some((0, slot));
         self.send_rest();
     }
 
     fn send_rest(&mut self) {
-        let Some((from, token)) = self.unsent.take() else {
+        let Some((from, slot)) = self.unsent.take() else {
             return;
         };
         for at in from..self.outbox.copies.len() {
             let copy = &mut self.outbox.copies[at];
+            let token = Token::new(slot, at);
             let headers = copy.headers.take().unwrap_or_default();
             let text = |range: &std::ops::Range<usize>| &self.outbox.bytes[range.clone()];
             let sent = self.producer.send(
@@ -347,13 +351,13 @@ impl Relay<'_> {
                     headers,
                     timestamp_ms: copy.timestamp_ms,
                 },
-                token,
+                token.raw(),
             );
             match sent {
                 Ok(()) => {}
                 Err(SendError::Full(headers)) => {
                     copy.headers = Some(headers);
-                    self.unsent = Some((at, token));
+                    self.unsent = Some((at, slot));
                     return;
                 }
                 Err(SendError::Refused(error)) => self.acknowledged(token, Err(error)),
@@ -366,13 +370,13 @@ impl Relay<'_> {
         self.producer.poll(&mut acks);
         let any = !acks.is_empty();
         for ack in acks.drain(..) {
-            self.acknowledged(ack.token, ack.result);
+            self.acknowledged(Token::from_raw(ack.token), ack.result);
         }
         self.acks = acks;
         any
     }
 
-    fn acknowledged(&mut self, token: usize, result: Result<(), KafkaError>) {
+    fn acknowledged(&mut self, token: Token, result: Result<(), KafkaError>) {
         let slot = self.pending.slot(token);
         let mut partition = self
             .partitions
@@ -382,15 +386,18 @@ impl Relay<'_> {
             tracing::error!(%error, partition = %slot.partition, offset = slot.offset, "relay.copy_refused");
             Counters::add(&self.counters.refused, 1);
             let code = error.rdkafka_error_code();
-            partition.refuse(slot.offset, code.unwrap_or(RDKafkaErrorCode::Unknown));
+            let code = code.unwrap_or(RDKafkaErrorCode::Unknown);
+            partition.refuse(slot.offset, code, !slot.is_refused);
         }
-        let Some(answered) = self.pending.answer(token, result.is_err()) else {
+        let Some(slot) = self.pending.answer(token, result.is_err()) else {
             return;
         };
         if let Some(partition) = partition {
             partition.under_way -= 1;
-            if !answered.is_refused {
-                partition.settle(answered.slot.offset);
+            if slot.is_refused {
+                partition.keep_written(slot.offset, slot.acknowledged());
+            } else {
+                partition.settle(slot.offset);
             }
         }
     }

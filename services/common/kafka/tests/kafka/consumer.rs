@@ -61,7 +61,7 @@ async fn a_consumer_that_goes_while_it_owes_partitions_lets_the_next_one_have_th
     ended.expect("it ends").expect("without a panic");
 }
 
-fn start(consumer: &Consumer, polled: Polled<'_>) -> Option<usize> {
+pub(crate) fn start(consumer: &Consumer, polled: Polled<'_>) -> Option<usize> {
     let Polled::Assigned(partitions) = polled else {
         return None;
     };
@@ -71,7 +71,7 @@ fn start(consumer: &Consumer, polled: Polled<'_>) -> Option<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_asynchronous_commit_tells_what_became_of_it() {
+async fn a_commit_tells_what_became_of_it() {
     let cluster = cluster().await;
     let topic = cluster.topic("outcome", 1).await;
     let group = cluster.unique("outcome");
@@ -90,11 +90,17 @@ async fn an_asynchronous_commit_tells_what_became_of_it() {
         };
         assert_eq!(commit(0), Ok(()));
         assert!(commit(99).is_err(), "there is no such partition");
+        let wait = |of: i32| {
+            let tp = partition(&name, of);
+            consumer.commit([(&tp, 8, "1;0;;3.1".to_owned())], CommitMode::Sync)
+        };
+        assert_eq!(wait(0), Ok(()));
+        assert!(wait(99).is_err(), "there is no such partition");
     });
     polled.await.expect("without a panic");
     assert_eq!(
         committed(cluster, &copy, &topic, 1),
-        (7, vec!["1;0;;2.1".to_owned()])
+        (8, vec!["1;0;;3.1".to_owned()])
     );
 }
 

@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use pushrail_kafka::Consumer;
+use pushrail_kafka::rdkafka::consumer::CommitMode;
 use pushrail_testkit::{Cluster, Record, wait_until};
 use tokio::time::Instant;
 
-use crate::support::{Worker, copy_to, fill, settings};
+use crate::consumer::start;
+use crate::support::{Worker, copy_to, fill, partition, poll_until, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_that_dies_and_comes_back_mid_stream_loses_nothing() {
@@ -67,4 +70,32 @@ async fn a_shutdown_ends_while_kafka_is_away() {
     let took = began.elapsed();
     println!("the shutdown took {took:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synchronous_commit_gives_up_while_kafka_is_away() {
+    let mut cluster = Cluster::private().await;
+    let topic = cluster.topic("sync", 1).await;
+    let config = cluster.connection().consumer("sync", "pushrail-test");
+    let name = topic.clone();
+    let consumer = tokio::task::spawn_blocking(move || {
+        let consumer = Consumer::new(&config, &[&name]).expect("a consumer");
+        poll_until(&consumer, |polled| start(&consumer, polled));
+        consumer
+    });
+    let consumer = consumer.await.expect("without a panic");
+    cluster.kafka().kill().await;
+    let committed = tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
+        let tp = partition(&topic, 0);
+        let result = consumer.commit([(&tp, 0, String::new())], CommitMode::Sync);
+        assert!(result.is_err());
+        drop(consumer);
+        began.elapsed()
+    });
+    let took = committed.await.expect("without a panic");
+    assert!(
+        took < Duration::from_secs(15),
+        "commit and close took {took:?}"
+    );
 }

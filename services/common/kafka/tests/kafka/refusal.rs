@@ -2,10 +2,10 @@
 
 use pushrail_kafka::Connection;
 use pushrail_kafka::relay::{Flow, Incoming, Outbox};
-use pushrail_testkit::{Cluster, cluster, wait_until};
+use pushrail_testkit::{Cluster, Record, cluster, wait_until};
 
 use crate::support::{
-    Each, Worker, assert_once, committed, copy, copy_to, fill, fill_sized, settings,
+    Each, Worker, assert_once, committed, copy, copy_to, counted, fill, fill_sized, settings,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,6 +134,50 @@ async fn a_topic_that_is_not_there_yet_loses_nothing() {
     copies.extend(cluster.read_all(&there).await);
     assert_once(&copies, 400);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copies_that_were_taken_are_not_written_again_with_those_that_were_not() {
+    let cluster = cluster().await;
+    let from = cluster.topic("fanout", 1).await;
+    let missing = cluster.unique("fanout-missing");
+    let there = cluster.topic("fanout-there", 1).await;
+    let group = cluster.unique("fanout");
+    fill(cluster, &from, 0..50).await;
+    let mut connection = cluster.connection();
+    let patience = ("topic.metadata.propagation.max.ms".into(), "200".into());
+    connection.properties.extend([patience]);
+    let (absent, present) = (missing.clone(), there.clone());
+    let worker = Worker::start(&connection, settings(&group, &from), move || {
+        Each(move |record: &Incoming<'_>, out: &mut Outbox| {
+            // Two that are equal, and one to a topic that is not there for one record.
+            copy(record, &present, out);
+            copy(record, &present, out);
+            if record.offset == 20 {
+                copy(record, &absent, out);
+            }
+            Flow::Done
+        })
+    });
+    wait_until("two tries in a row", || worker.refused() >= 2).await;
+    cluster.create(&missing, 1, &[]).await;
+    assert_once_of(&cluster.read(&missing, 1).await, 20);
+    cluster.read(&there, 100).await;
+    worker.stop().await;
+    assert_eq!(committed(cluster, &group, &from, 1).0, 50);
+    let copies = cluster.read_all(&there).await;
+    assert!(
+        counted(&copies).values().all(|times| *times == 2),
+        "{:?}",
+        counted(&copies)
+    );
+}
+
+fn assert_once_of(records: &[Record], value: usize) {
+    assert_eq!(
+        counted(records).into_iter().collect::<Vec<_>>(),
+        [(value, 1)]
+    );
 }
 
 /// Kafka refuses a batch that is too large as a whole: small ones keep the innocent out of it.

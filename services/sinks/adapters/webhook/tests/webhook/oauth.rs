@@ -216,7 +216,10 @@ async fn what_the_token_endpoint_says_decides() {
         let issuer = serve(move |_| async move { answered(status, body) }).await;
         let client = client(&receiver, &issuer.url("/"), json!({})).await;
         let reply = client
-            .send(&[record("{}").into()], Instant::now() + Duration::from_secs(10))
+            .send(
+                &[record("{}").into()],
+                Instant::now() + Duration::from_secs(10),
+            )
             .await;
         assert!(!format!("{reply:?}").contains("s3cret"), "{reply:?}");
         let outcome = Client::classify(reply, 1);

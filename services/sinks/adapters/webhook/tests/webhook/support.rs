@@ -326,7 +326,9 @@ pub(crate) fn record(payload: &str) -> Record {
 }
 
 pub(crate) async fn send_within(client: &Client, limit: Duration) -> Outcome {
-    let reply = client.send(&[record("{}").into()], Instant::now() + limit).await;
+    let reply = client
+        .send(&[record("{}").into()], Instant::now() + limit)
+        .await;
     Client::classify(reply, 1)
 }
 
