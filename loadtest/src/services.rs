@@ -155,6 +155,20 @@ impl Service {
             .await?)
     }
 
+    /// A counter as it stands now, all its labels together.
+    pub async fn total(&self, name: &str) -> anyhow::Result<u64> {
+        let page = self.metrics().await?;
+        let of_name = |line: &&str| line.starts_with(name) && !line.starts_with('#');
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        let total: f64 = page.lines().filter(of_name).filter_map(value).sum();
+        if total > 0.0 {
+            page.lines()
+                .filter(of_name)
+                .for_each(|line| eprintln!("  {line}"));
+        }
+        Ok(total as u64)
+    }
+
     /// SIGKILL; returns when it is gone.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.spent_us += machine::cpu_us(self.pid());

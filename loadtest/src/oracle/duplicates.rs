@@ -23,6 +23,8 @@ pub enum Cause {
     MovedTwice,
     /// The sink put the same attempt on a retry tier twice.
     SpilledTwice,
+    /// The sink put it on a retry tier, and read and sent it once more all the same.
+    SpilledAndSent,
     /// The receiver answered 2xx, but the sink had given up waiting, and said so in the audit record.
     AnsweredTooLate,
     /// The attempt was finished when the sink was killed; its record or its commit was lost.
@@ -39,6 +41,9 @@ impl Cause {
             Cause::RoutedTwice => "routed twice: router killed between copy and commit",
             Cause::MovedTwice => "moved back twice: retry killed between copy and commit",
             Cause::SpilledTwice => "spilled twice: sink killed between copy and commit",
+            Cause::SpilledAndSent => {
+                "spilled, then read again and sent: sink killed between copy and commit"
+            }
             Cause::AnsweredTooLate => "answered 2xx after the sink had given up",
             Cause::SinkKilled => "in flight when the sink was killed",
             Cause::KafkaKilled => "in flight when Kafka was killed",
@@ -111,6 +116,12 @@ fn written_twice(pair: Pair, evidence: &Evidence, kills: &[Kill]) -> Vec<Cause> 
         take(Cause::RoutedTwice, &copies.routed, &[Kind::Router]);
         take(Cause::MovedTwice, &copies.moved, &[Kind::Retry, Kind::Sink]);
         take(Cause::SpilledTwice, &copies.spilled, &[Kind::Sink]);
+        let uncommitted: Vec<(i64, i64)> = copies
+            .spills
+            .iter()
+            .map(|written| (*written, *written + COMMIT_LAG_US))
+            .collect();
+        take(Cause::SpilledAndSent, &uncommitted, &[Kind::Sink]);
     }
     causes
 }
@@ -147,6 +158,27 @@ mod tests {
             [Cause::Unexplained; 2],
             "nobody was killed, so a copy too many is a defect"
         );
+    }
+
+    #[test]
+    fn what_was_spilled_and_sent_needs_a_kill_before_the_commit() {
+        let mut evidence = Evidence::default();
+        let copies = Copies {
+            spills: vec![1_000_000],
+            ..Copies::default()
+        };
+        evidence.copies.insert((1, 0), copies);
+        let kill = |at_us| Kill {
+            at_us,
+            what: Some(Kind::Sink),
+        };
+        let arrivals = [5_000_000, 30_000_000];
+        let cause_with = |at_us| {
+            let kills = [kill(at_us)];
+            causes((1, 0), Uuid::nil(), &arrivals, &evidence, &kills)[0]
+        };
+        assert_eq!(cause_with(1_500_000), Cause::SpilledAndSent);
+        assert_eq!(cause_with(20_000_000), Cause::Unexplained);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Copies {
     pub(super) moved: Vec<(i64, i64)>,
     /// On a tier, after one attempt or deferral: by the sink.
     pub(super) spilled: Vec<(i64, i64)>,
+    /// When the sink first put each attempt or deferral on a tier; of deliveries that arrived more than once.
+    pub(super) spills: Vec<i64>,
 }
 
 /// Records of one attempt and deferral of a delivery on one topic: when each was written, and when it was due.
@@ -122,9 +124,14 @@ impl Evidence {
                     self.fates.entry(pair).or_insert(Fate::Owed);
                 }
             })?;
-            for ((pair, attempt, deferrals), step) in
-                steps.into_iter().filter(|(_, step)| step.len() > 1)
-            {
+            for ((pair, attempt, deferrals), step) in steps {
+                if spill && self.delivered.get(&pair).is_some_and(|t| t.len() > 1) {
+                    let first = step.iter().map(|(written, _)| *written).min();
+                    self.copies.entry(pair).or_default().spills.extend(first);
+                }
+                if step.len() < 2 {
+                    continue;
+                }
                 let copies = self.copies.entry(pair).or_default();
                 let list = match (spill, attempt, deferrals) {
                     (true, ..) => &mut copies.spilled,

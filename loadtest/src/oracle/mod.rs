@@ -57,6 +57,8 @@ pub struct Verdict {
     pub duplicates: Vec<(String, usize)>,
     pub duplicate_total: usize,
     pub unexplained: usize,
+    /// A few deliveries that arrived twice and nobody knows why, with all that is known of them.
+    pub unexplained_examples: Vec<String>,
     /// Share of delivered pairs that arrived more than once.
     pub duplicate_share: f64,
 }
@@ -110,7 +112,16 @@ fn count_duplicates(verdict: &mut Verdict, evidence: &Evidence, ids: &[Uuid], ki
     {
         repeated += 1;
         let id = ids.get(pair.1 as usize).copied().unwrap_or_default();
-        for cause in duplicates::causes(*pair, id, arrivals, evidence, kills) {
+        let causes = duplicates::causes(*pair, id, arrivals, evidence, kills);
+        if causes.contains(&Cause::Unexplained) && verdict.unexplained_examples.len() < 10 {
+            let copies = evidence.copies.get(pair);
+            verdict.unexplained_examples.push(format!(
+                "event {} to number {}: arrived {arrivals:?}, {copies:?}",
+                Uuid::from_u128(pair.0),
+                pair.1
+            ));
+        }
+        for cause in causes {
             *counts.entry(cause).or_default() += 1;
         }
     }

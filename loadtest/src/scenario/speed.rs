@@ -49,7 +49,7 @@ impl Runner {
 }
 
 /// One drain.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Run {
     runner: Runner,
     round: usize,
@@ -60,6 +60,10 @@ struct Run {
     kafka_us: f64,
     /// CPU of the whole machine per delivery, others' work included.
     machine_us: f64,
+    /// Deliveries that the sink put off through a retry tier, by what it says itself.
+    deferred: u64,
+    /// Arrivals in each quarter of a second.
+    timeline: Vec<u32>,
 }
 
 /// CPU figures at one moment.
@@ -79,7 +83,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     let (count, rounds) = if options.quick {
         (20_000, 1)
     } else {
-        (500_000, 5)
+        (1_000_000, 3)
     };
     let stage = Stage::set_up(count).await?;
     let mut runs = Vec::new();
@@ -138,21 +142,24 @@ impl Stage {
     async fn drain(&self, runner: Runner, round: usize) -> anyhow::Result<Run> {
         self.receiver.clear().await?;
         let before = self.meter();
-        let cpu_us = match runner {
-            Runner::Bare => self.child(&["bare"]).await?.cpu_us,
-            Runner::Minimal => self.minimal(round).await?.cpu_us,
+        let (cpu_us, deferred) = match runner {
+            Runner::Bare => (self.child(&["bare"]).await?.cpu_us, 0),
+            Runner::Minimal => (self.minimal(round).await?.cpu_us, 0),
             Runner::Sink => self.sink().await?,
         };
         let after = self.meter();
         let each = |us: u64| us as f64 / self.count as f64;
+        let arrivals = self.receiver.arrivals().await?;
         Ok(Run {
             runner,
             round,
-            per_second: rate(&self.receiver.arrivals().await?),
+            per_second: rate(&arrivals),
             cpu_us: each(cpu_us),
             receiver_us: each(after.receiver - before.receiver),
             kafka_us: each(after.kafka.saturating_sub(before.kafka)),
             machine_us: each(after.machine - before.machine),
+            deferred,
+            timeline: timeline(&arrivals),
         })
     }
 
@@ -186,14 +193,16 @@ impl Stage {
         serde_json::from_slice(&output.stdout).context("a baseline printed no figures")
     }
 
-    /// Runs the sink over the whole backlog. Returns its CPU, start and configuration included.
-    async fn sink(&self) -> anyhow::Result<u64> {
+    /// Runs the sink over the whole backlog, with the retry mover beside it. Returns the sink's CPU, start and configuration
+    /// included, and how many deliveries it put off.
+    async fn sink(&self) -> anyhow::Result<(u64, u64)> {
         let bootstrap = self.bed.bootstrap();
         tokio::task::spawn_blocking(move || {
             kafka::rewind(&bootstrap, groups::SINK, &topics::deliver("webhook"))
         })
         .await??;
         let before = self.receiver.stats().await?.delivered;
+        let mut retry = Service::start(&self.bed, Kind::Retry, "retry", &[]).await?;
         let mut sink = Service::start(&self.bed, Kind::Sink, "sink", &[]).await?;
         let patience = Duration::from_secs(20);
         wait::delivered(&self.receiver, before, self.count, patience, "sink")
@@ -201,9 +210,22 @@ impl Stage {
             .with_context(|| sink.last_words())?;
         wait::sink_settled(&self.bed.bootstrap(), Duration::from_secs(20)).await?;
         let cpu_us = sink.cpu_us();
+        let deferred = sink.total("pushrail_sink_deferrals_total").await?;
         sink.stop().await?;
-        Ok(cpu_us)
+        retry.stop().await?;
+        Ok((cpu_us, deferred))
     }
+}
+
+fn timeline(arrivals: &[Arrival]) -> Vec<u32> {
+    let first = arrivals.iter().map(|arrival| arrival.at_us).min();
+    let mut counts = Vec::new();
+    for arrival in arrivals {
+        let at = ((arrival.at_us - first.unwrap_or(0)) / 250_000) as usize;
+        counts.resize(counts.len().max(at + 1), 0);
+        counts[at] += 1;
+    }
+    counts
 }
 
 /// Requests a second, from the first to the last.
@@ -265,6 +287,7 @@ fn report(options: Options, count: u64, rounds: usize, runs: &[Run]) -> Report {
             us(|run| run.receiver_us),
             us(|run| run.kafka_us),
             us(|run| run.machine_us),
+            format!("{:.0}", of(runner, |run| run.deferred as f64)),
         ]
     });
     let head = [
@@ -274,6 +297,7 @@ fn report(options: Options, count: u64, rounds: usize, runs: &[Run]) -> Report {
         "receiver, µs",
         "Kafka, µs",
         "whole machine, µs",
+        "put off",
     ];
     report.table("Per delivery, medians", &head, rows.to_vec());
     report.data = serde_json::json!({ "runs": runs });

@@ -21,7 +21,7 @@ pub struct Outgoing<'a> {
     pub key: &'a [u8],
     /// `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    pub headers: OwnedHeaders,
+    pub headers: Option<OwnedHeaders>,
     /// Unix milliseconds; `None` takes the time of writing.
     pub timestamp_ms: Option<i64>,
 }
@@ -38,7 +38,7 @@ pub struct Ack {
 pub enum SendError {
     /// The local queue is full: poll, and try again.
     #[error("the producer's queue is full")]
-    Full(OwnedHeaders),
+    Full(Option<OwnedHeaders>),
     #[error(transparent)]
     Refused(KafkaError),
 }
@@ -105,9 +105,8 @@ impl Producer {
 
     /// Queues a record; its fate comes back from [`Producer::poll`] under `token`.
     pub fn send(&mut self, record: Outgoing<'_>, token: usize) -> Result<(), SendError> {
-        let mut out = BaseRecord::with_opaque_to(record.topic, token)
-            .key(record.key)
-            .headers(record.headers);
+        let mut out = BaseRecord::with_opaque_to(record.topic, token).key(record.key);
+        out.headers = record.headers;
         out.partition = record.partition;
         out.payload = record.value;
         out.timestamp = record.timestamp_ms;
@@ -117,7 +116,7 @@ impl Producer {
                 Ok(())
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                Err(SendError::Full(record.headers.unwrap_or_default()))
+                Err(SendError::Full(record.headers))
             }
             Err((error, _)) => Err(SendError::Refused(error)),
         }

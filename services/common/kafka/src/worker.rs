@@ -26,11 +26,10 @@ where
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
-                    .build();
+                    .build_local(Default::default());
                 match runtime {
                     Ok(runtime) => {
-                        let local = tokio::task::LocalSet::new();
-                        local.block_on(&runtime, supervise(&thread_name, index, shutdown, make));
+                        runtime.block_on(supervise(&thread_name, index, shutdown, make));
                     }
                     Err(error) => {
                         tracing::error!(%error, worker = thread_name, "worker.not_started")

@@ -158,7 +158,7 @@ impl Publish for KafkaPublisher {
                 partition: None,
                 key,
                 value: Some(value),
-                headers,
+                headers: Some(headers),
                 timestamp_ms: None,
             };
             if let Err(error) = queue.producer.send(record, slot << 16 | index) {

@@ -340,7 +340,7 @@ impl Relay<'_> {
         for at in from..self.outbox.copies.len() {
             let copy = &mut self.outbox.copies[at];
             let token = Token::new(slot, at);
-            let headers = copy.headers.take().unwrap_or_default();
+            let headers = copy.headers.take();
             let text = |range: &std::ops::Range<usize>| &self.outbox.bytes[range.clone()];
             let sent = self.producer.send(
                 Outgoing {
@@ -356,7 +356,7 @@ impl Relay<'_> {
             match sent {
                 Ok(()) => {}
                 Err(SendError::Full(headers)) => {
-                    copy.headers = Some(headers);
+                    copy.headers = headers;
                     self.unsent = Some((at, slot));
                     return;
                 }

@@ -1,16 +1,13 @@
 //! One POST.
 //!
 //! The deadline covers everything: name, connection, TLS, token, request, response head and response body. A connection
-//! that was idle may turn out to be dead; if hyper hands the request back because not a byte of it was written, one
-//! fresh connection carries it. If anything was written the call has failed: whether the receiver saw it is not known,
-//! and trying again is the engine's to decide.
+//! that was idle may turn out to be dead; if not a byte of the request was written to it, one fresh connection carries
+//! it. If anything was written the call has failed: whether the receiver saw it is not known, and trying again is the
+//! engine's to decide.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
 use pushrail_sink_core::{Evidence, Outcome, Record};
 use tokio::time::{Instant, timeout_at};
 use uuid::fmt::Hyphenated;
@@ -18,30 +15,26 @@ use uuid::fmt::Hyphenated;
 use crate::check::Plan;
 use crate::classify::{Answer, Reply, classify};
 use crate::connect::Dialer;
-use crate::evidence;
 use crate::failure::{Failure, Phase};
-use crate::headers::{
-    Fixed, PUSHRAIL_SIGNATURE, PUSHRAIL_TIMESTAMP, TRACEPARENT, WEBHOOK_ID, WEBHOOK_SIGNATURE,
-    WEBHOOK_TIMESTAMP,
-};
+use crate::headers::Fixed;
+use crate::http1::{Appetite, Connection, Head, Unsent};
 use crate::oauth::{Grant, Token};
-use crate::pool::{Lease, Pool};
+use crate::pool::Pool;
 use crate::sign::Signer;
 use crate::target::Target;
 use crate::{body, now_ms};
 
 /// Most of a response body that is read to keep its connection; beyond it the connection is closed instead.
-const DRAIN_LEN_MAX: u64 = 16 * 1024;
-/// Headers that every request has beside the fixed ones; content-length is hyper's.
-const HEADERS_OWN: usize = 9;
-
-const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
-const AGENT: HeaderValue = HeaderValue::from_static(crate::USER_AGENT);
+const APPETITE: Appetite = Appetite {
+    keep: Evidence::EXCERPT_LEN_MAX,
+    read: 16 * 1024,
+};
 
 /// A connected webhook. Connections are opened when they are needed.
 pub struct Client {
     target: Target,
-    fixed: Fixed,
+    /// Request line and the headers that are the same on every request.
+    start: Box<[u8]>,
     signer: Signer,
     grant: Option<Box<Grant>>,
     dialer: Dialer,
@@ -66,8 +59,8 @@ impl Client {
             tls: _,
         } = plan;
         Client {
+            start: start(&target, &fixed),
             target,
-            fixed,
             signer,
             grant,
             dialer,
@@ -85,26 +78,26 @@ impl Client {
             }
         };
         let request = self.request(record, token.as_deref());
-        let (lease, response) = self.exchange(request, progress).await?;
-        let (head, body) = response.into_parts();
-        let status = head.status.as_u16();
+        let (mut connection, mut head) = self.exchange(request.bytes(), progress).await?;
+        let status = head.status;
         progress.phase = Phase::Reading;
-        progress.answer = Some(Box::new(Answer {
-            status,
-            headers: evidence::headers(&head.headers),
-            excerpt: Bytes::new(),
-            retry_after: if status >= 400 {
-                evidence::retry_after(&head.headers, now_ms())
-            } else {
-                None
-            },
-            token_reused: token.as_ref().is_some_and(|token| token.born < started),
-        }));
         if let (401, Some(grant), Some(token)) = (status, &self.grant, &token) {
             grant.forget(token);
         }
-        if drain(body, &mut progress.excerpt).await? {
-            lease.release(evidence::idle(&head.headers));
+        let token_reused = token.as_ref().is_some_and(|token| token.born < started);
+        progress.answer = Some(Box::new(Answer {
+            status,
+            headers: std::mem::take(&mut head.headers),
+            excerpt: Bytes::new(),
+            retry_after: head.retry_after,
+            token_reused,
+        }));
+        let whole = connection
+            .body(&head, APPETITE, &mut progress.excerpt)
+            .await?;
+        match head.keep {
+            Some(idle) if whole && connection.settle() => self.pool.keep(connection, idle),
+            _ => connection.close(),
         }
         Ok(())
     }
@@ -112,118 +105,123 @@ impl Client {
     /// Sends on an idle connection, or on a new one.
     async fn exchange(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: &[u8],
         progress: &mut Progress,
-    ) -> Result<(Lease<'_>, Response<Incoming>), Failure> {
-        progress.phase = Phase::Connecting;
-        if let Some(mut lease) = self.pool.checkout().await
-            && let Some(sender) = lease.sender()
-        {
+    ) -> Result<(Connection, Head), Failure> {
+        if let Some(mut connection) = self.pool.checkout() {
             progress.phase = Phase::Waiting;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((lease, response)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Failure::from_exchange(error.error())),
-                },
+            match connection.exchange(request).await {
+                Ok(head) => return Ok((connection, head)),
+                Err(Unsent::Perhaps(failure)) => return Err(failure),
+                Err(Unsent::Nothing(_)) => {}
             }
-            progress.phase = Phase::Connecting;
         }
-        let keeper = self.pool.keeper();
-        let id = keeper.id;
-        let opened = self.dialer.open(&self.target, Some(keeper)).await?;
-        let mut lease = self.pool.adopt(id, opened);
-        let sender = lease.sender().ok_or(Failure::ConnectionLost)?;
+        progress.phase = Phase::Connecting;
+        let mut connection = self.dialer.open(&self.target).await?;
         progress.phase = Phase::Waiting;
-        let response = sender.send_request(request).await;
-        Ok((
-            lease,
-            response.map_err(|error| Failure::from_exchange(&error))?,
-        ))
+        match connection.exchange(request).await {
+            Ok(head) => Ok((connection, head)),
+            Err(unsent) => Err(unsent.failure()),
+        }
     }
 
-    /// Body, id, timestamp and signatures are written into one buffer, of which the body and the header values are
-    /// slices: one allocation instead of five.
-    fn request(&self, record: &Record, token: Option<&Token>) -> Request<Full<Bytes>> {
+    /// The whole request in one buffer. The head says how long the body is and signs it, so it is written last, into a gap
+    /// that was left for it.
+    fn request(&self, record: &Record, token: Option<&Token>) -> Outgoing {
         let event = &record.event;
-        let mut out = Vec::with_capacity(body::len_hint(event) + self.signer.len() + 64);
-        body::write(event, &mut out);
-        let body_end = out.len();
-        let mut id = [0u8; Hyphenated::LENGTH];
-        let id = event
-            .event_id()
-            .hyphenated()
-            .encode_lower(&mut id)
-            .as_bytes();
-        out.extend_from_slice(id);
-        let id_end = out.len();
-        let mut seconds = itoa::Buffer::new();
-        let timestamp = seconds.format(now_ms().div_euclid(1000)).as_bytes();
-        out.extend_from_slice(timestamp);
-        let timestamp_end = out.len();
-        let mut signatures = Vec::with_capacity(self.signer.len());
-        self.signer
-            .standard(id, timestamp, &out[..body_end], &mut signatures);
-        let standard_end = timestamp_end + signatures.len();
-        self.signer
-            .plain(timestamp, &out[..body_end], &mut signatures);
-        out.extend_from_slice(&signatures);
-        let out = Bytes::from(out);
+        let token = token.map_or(&[][..], |token| token.header.as_bytes());
+        let traceparent = record.delivery.traceparent.as_deref().unwrap_or_default();
+        let gap = self.start.len()
+            + VARIABLE_LEN_MAX
+            + self.signer.len()
+            + token.len()
+            + traceparent.len();
+        let mut bytes = Vec::with_capacity(gap + body::len_hint(event));
+        bytes.extend_from_slice(&self.start);
+        bytes.resize(gap, 0);
+        body::write(event, &mut bytes);
 
-        let mut headers = HeaderMap::with_capacity(self.fixed.len() + HEADERS_OWN);
-        for (name, value) in &self.fixed {
-            headers.append(name, value.clone());
-        }
-        headers.append(header::CONTENT_TYPE, APPLICATION_JSON);
-        headers.append(header::USER_AGENT, AGENT);
-        let mut slice = |name: HeaderName, range: std::ops::Range<usize>| {
-            // Written above from digits, hex and base64 only, which are all valid.
-            if let Ok(value) = HeaderValue::from_maybe_shared(out.slice(range)) {
-                headers.append(name, value);
-            }
+        let mut id = [0u8; Hyphenated::LENGTH];
+        let hyphenated = event.event_id().hyphenated();
+        let id = hyphenated.encode_lower(&mut id).as_bytes();
+        let (mut seconds, mut length) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let timestamp = seconds.format(now_ms().div_euclid(1000)).as_bytes();
+        let (front, body) = bytes.split_at_mut(gap);
+        let length = length.format(body.len()).as_bytes();
+        let mut head = Gap {
+            bytes: front,
+            at: self.start.len(),
         };
-        slice(WEBHOOK_ID, body_end..id_end);
-        slice(WEBHOOK_TIMESTAMP, id_end..timestamp_end);
-        slice(PUSHRAIL_TIMESTAMP, id_end..timestamp_end);
-        slice(WEBHOOK_SIGNATURE, timestamp_end..standard_end);
-        slice(PUSHRAIL_SIGNATURE, standard_end..out.len());
-        if let Some(token) = token {
-            headers.append(header::AUTHORIZATION, token.header.clone());
+        head.put(&[b"webhook-id: ", id]);
+        head.put(&[b"\r\nwebhook-timestamp: ", timestamp]);
+        head.put(&[b"\r\nx-pushrail-timestamp: ", timestamp]);
+        head.put(&[b"\r\nwebhook-signature: "]);
+        self.signer
+            .standard(id, timestamp, body, |part| head.put(&[part]));
+        head.put(&[b"\r\nx-pushrail-signature: "]);
+        self.signer.plain(timestamp, body, |part| head.put(&[part]));
+        if !token.is_empty() {
+            head.put(&[b"\r\nauthorization: ", token]);
         }
-        if let Some(traceparent) = &record.delivery.traceparent
-            && let Ok(value) = HeaderValue::from_str(traceparent)
-        {
-            headers.append(TRACEPARENT, value);
+        // It came in a header of Kafka's, which may hold anything.
+        if !traceparent.is_empty() && traceparent.bytes().all(|b| b.is_ascii_graphic()) {
+            head.put(&[b"\r\ntraceparent: ", traceparent.as_bytes()]);
         }
-        let mut request = Request::new(Full::new(out.slice(..body_end)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.path.clone();
-        *request.headers_mut() = headers;
-        request
+        head.put(&[b"\r\ncontent-length: ", length, b"\r\n\r\n"]);
+        let len = head.at;
+        bytes.copy_within(..len, gap - len);
+        Outgoing {
+            bytes,
+            start: gap - len,
+        }
     }
 }
 
-/// Reads a body to its end, keeping its start. `false`: it is too long to be worth reading, so its connection is closed.
-async fn drain(mut body: Incoming, excerpt: &mut Vec<u8>) -> Result<bool, Failure> {
-    if body.is_end_stream() {
-        return Ok(true);
+/// What the names of the headers of one request, an id, two timestamps and a length take at most.
+const VARIABLE_LEN_MAX: usize = 320;
+
+struct Outgoing {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Outgoing {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
-    let long = body.size_hint().lower() > DRAIN_LEN_MAX;
-    let mut read = 0u64;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::from_exchange(&error))?;
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        read += data.len() as u64;
-        // Copied, because a slice would hold on to the connection's whole buffer.
-        let wanted = data.len().min(Evidence::EXCERPT_LEN_MAX - excerpt.len());
-        excerpt.extend_from_slice(&data[..wanted]);
-        if read > DRAIN_LEN_MAX || (long && excerpt.len() == Evidence::EXCERPT_LEN_MAX) {
-            return Ok(false);
+}
+
+/// Room that is filled from the front.
+struct Gap<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Gap<'_> {
+    fn put(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            let end = self.at + part.len();
+            self.bytes[self.at..end].copy_from_slice(part);
+            self.at = end;
         }
     }
-    Ok(true)
+}
+
+/// Names and values were checked when the destination was configured: there is no line break in any of them.
+fn start(target: &Target, fixed: &Fixed) -> Box<[u8]> {
+    let mut out = format!("POST {} HTTP/1.1\r\n", target.path).into_bytes();
+    let agent = format!(
+        "content-type: application/json\r\nuser-agent: {}\r\n",
+        crate::USER_AGENT
+    );
+    for (name, value) in fixed {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(agent.as_bytes());
+    out.into()
 }
 
 impl pushrail_sink_core::Client for Client {

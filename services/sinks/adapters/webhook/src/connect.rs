@@ -8,22 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use pushrail_http::Guard;
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::check::Rules;
 use crate::failure::Failure;
-use crate::pool::Keeper;
+use crate::http1::Connection;
 use crate::resolve::Names;
 use crate::target::{Peer, Target};
 
@@ -31,11 +25,6 @@ use crate::target::{Peer, Target};
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
-/// Largest response head, and most that is buffered of anything, in bytes.
-const BUFFER_LEN_MAX: usize = 64 * 1024;
-
-pub(crate) type Sender = http1::SendRequest<Full<Bytes>>;
-
 /// Opens connections for one client.
 pub(crate) struct Dialer {
     pub(crate) rules: Arc<Rules>,
@@ -43,34 +32,22 @@ pub(crate) struct Dialer {
     pub(crate) tls: Arc<ClientConfig>,
 }
 
-/// A connection that a task drives. Aborting the task closes it at once; dropping the sender closes it in order.
-pub(crate) struct Opened {
-    pub(crate) sender: Sender,
-    pub(crate) driver: AbortHandle,
-}
-
 impl Dialer {
-    /// Opens a connection to `target`. `keeper` watches it while it is idle.
-    pub(crate) async fn open(
-        &self,
-        target: &Target,
-        keeper: Option<Keeper>,
-    ) -> Result<Opened, Failure> {
+    /// Opens a connection to `target`.
+    pub(crate) async fn open(&self, target: &Target) -> Result<Connection, Failure> {
         let stream = self.tcp(target).await?;
         // One write holds a whole request; waiting for more of it would only add latency.
         stream
             .set_nodelay(true)
             .map_err(|error| Failure::from_connect(&error))?;
         let Some(name) = target.server_name.clone() else {
-            return start(stream, keeper).await;
+            return Ok(Connection::plain(stream));
         };
         let connector = TlsConnector::from(self.tls.clone());
         let stream = connector.connect(name, stream).await;
-        start(
-            stream.map_err(|error| Failure::from_handshake(&error))?,
-            keeper,
-        )
-        .await
+        stream
+            .map(Connection::tls)
+            .map_err(|error| Failure::from_handshake(&error))
     }
 
     async fn tcp(&self, target: &Target) -> Result<TcpStream, Failure> {
@@ -127,26 +104,4 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
             () = tokio::time::sleep(HEAD_START), if more => {}
         }
     }
-}
-
-async fn start<IO>(io: IO, keeper: Option<Keeper>) -> Result<Opened, Failure>
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER_LEN_MAX)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| Failure::from_exchange(&error))?;
-    let driver = tokio::spawn(async move {
-        // Its error, if any, reaches whoever waits for the response.
-        match keeper {
-            None => drop(connection.await),
-            Some(keeper) => keeper.watch(connection).await,
-        }
-    });
-    Ok(Opened {
-        sender,
-        driver: driver.abort_handle(),
-    })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use httparse::Header;
 use jiff::fmt::rfc2822;
 
 use crate::pool;
@@ -14,21 +14,19 @@ const HEADERS_LEN_MAX: usize = 2048;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Response headers as lines of `name: value`, without those that carry credentials.
-pub(crate) fn headers(headers: &HeaderMap) -> Box<str> {
+pub(crate) fn headers(headers: &[Header<'_>]) -> Box<str> {
     let mut out = String::with_capacity(256);
-    for (name, value) in headers {
-        let name = name.as_str();
-        if is_credential(name) {
-            continue;
-        }
-        let value = value.as_bytes();
-        if out.len() + name.len() + value.len() + 3 > HEADERS_LEN_MAX {
-            continue;
-        }
-        if !out.is_empty() {
+    for Header { name, value } in headers {
+        let before = out.len();
+        if before > 0 {
             out.push('\n');
         }
-        out.push_str(name);
+        let start = out.len();
+        out.extend(name.chars().map(|c| c.to_ascii_lowercase()));
+        if out.len() + value.len() + 2 > HEADERS_LEN_MAX || is_credential(&out[start..]) {
+            out.truncate(before);
+            continue;
+        }
         out.push_str(": ");
         match std::str::from_utf8(value) {
             Ok(text) => out.push_str(text),
@@ -40,7 +38,17 @@ pub(crate) fn headers(headers: &HeaderMap) -> Box<str> {
     out.into_boxed_str()
 }
 
+/// `name` is in lower case.
 fn is_credential(name: &str) -> bool {
+    /// Those that nearly every response has, so that they cost one comparison.
+    const USUAL: [&str; 6] = [
+        "content-length",
+        "content-type",
+        "date",
+        "server",
+        "connection",
+        "transfer-encoding",
+    ];
     const PARTS: [&str; 7] = [
         "cookie",
         "auth",
@@ -50,19 +58,32 @@ fn is_credential(name: &str) -> bool {
         "credential",
         "session",
     ];
-    PARTS.iter().any(|part| name.contains(part))
+    !USUAL.contains(&name) && PARTS.iter().any(|part| name.contains(part))
+}
+
+/// The values of all headers of a name.
+pub(crate) fn all<'a>(
+    headers: &'a [Header<'a>],
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers
+        .iter()
+        .filter(move |h| h.name.eq_ignore_ascii_case(name));
+    named.map(|header| header.value)
+}
+
+fn text<'a>(headers: &'a [Header<'a>], name: &'static str) -> Option<&'a str> {
+    std::str::from_utf8(all(headers, name).next()?).ok()
 }
 
 /// How long the receiver asks us to wait: seconds, or a date (RFC 9110, 10.2.3). A date is compared with the
 /// response's own `Date` where it has one, so that a wrong clock on either side does not matter.
-pub(crate) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+pub(crate) fn retry_after(headers: &[Header<'_>], now_ms: i64) -> Option<Duration> {
+    let text = text(headers, "retry-after")?.trim();
     let wait = if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
-        let from_ms = headers
-            .get(header::DATE)
-            .and_then(|v| date_ms(v.to_str().ok()?));
+        let from_ms = self::text(headers, "date").and_then(date_ms);
         let wait_ms = date_ms(text)? - from_ms.unwrap_or(now_ms);
         Duration::from_millis(wait_ms.max(0).unsigned_abs())
     };
@@ -75,11 +96,8 @@ fn date_ms(text: &str) -> Option<i64> {
 
 /// How long the connection may stay idle: a little less than the server announces, so that it is not used just when the
 /// server closes it.
-pub(crate) fn idle(headers: &HeaderMap) -> Duration {
-    let Some(value) = headers.get("keep-alive") else {
-        return pool::IDLE;
-    };
-    let Ok(text) = value.to_str() else {
+pub(crate) fn idle(headers: &[Header<'_>]) -> Duration {
+    let Some(text) = text(headers, "keep-alive") else {
         return pool::IDLE;
     };
     let seconds = text.split(',').find_map(|part| {
@@ -97,27 +115,23 @@ pub(crate) fn idle(headers: &HeaderMap) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
 
-    fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-            )
+    fn map<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
+        let header = |(name, value): &(&'a str, &'a str)| Header {
+            name,
+            value: value.as_bytes(),
         };
-        pairs.iter().map(pair).collect()
+        pairs.iter().map(header).collect()
     }
 
     #[test]
     fn a_credential_in_a_response_is_not_kept() {
         let kept = headers(&map(&[
             ("content-type", "text/plain"),
-            ("set-cookie", "session=s3cret"),
+            ("Set-Cookie", "session=s3cret"),
             ("authorization", "s3cret"),
-            ("x-auth-token", "s3cret"),
+            ("X-Auth-Token", "s3cret"),
             ("x-api-key", "s3cret"),
             ("x-request-id", "r-1"),
         ]));
@@ -129,8 +143,10 @@ mod tests {
         let long = "x".repeat(HEADERS_LEN_MAX);
         let kept = headers(&map(&[("x-long", &long), ("x-short", "1")]));
         assert_eq!(&*kept, "x-short: 1");
-        let mut odd = HeaderMap::new();
-        odd.insert("x-odd", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        let odd = [Header {
+            name: "X-Odd",
+            value: b"caf\xe9",
+        }];
         assert_eq!(&*headers(&odd), "x-odd: caf\\xe9");
     }
 

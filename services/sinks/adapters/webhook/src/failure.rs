@@ -103,22 +103,14 @@ impl Failure {
     }
 
     /// A failure on a connection that was open. With TLS 1.3 the server judges our certificate only then.
-    pub(crate) fn from_exchange(error: &hyper::Error) -> Self {
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            if let Some(error) = cause.downcast_ref::<io::Error>() {
-                if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                    return Failure::from_tls(error);
-                }
-                return local(error).unwrap_or(Failure::ConnectionLost);
-            }
-            source = cause.source();
+    pub(crate) fn from_io(error: &io::Error) -> Self {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Failure::from_tls(error);
         }
-        if error.is_parse() {
-            Failure::InvalidResponse
-        } else {
-            Failure::ConnectionLost
+        if error.kind() == io::ErrorKind::InvalidData {
+            return Failure::InvalidResponse;
         }
+        local(error).unwrap_or(Failure::ConnectionLost)
     }
 }
 

@@ -10,13 +10,6 @@ const COUNT_MAX: usize = 32;
 /// Longest value, in bytes.
 const VALUE_LEN_MAX: usize = 4096;
 
-pub(crate) const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-pub(crate) const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-pub(crate) const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-pub(crate) const PUSHRAIL_TIMESTAMP: HeaderName = HeaderName::from_static("x-pushrail-timestamp");
-pub(crate) const PUSHRAIL_SIGNATURE: HeaderName = HeaderName::from_static("x-pushrail-signature");
-pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
 /// Names that the protocol or Pushrail sets itself.
 const RESERVED: [&str; 19] = [
     "connection",

@@ -2,7 +2,7 @@
 //!
 //! This crate owns one call and what its outcome means. It refuses to retry, to batch, to follow redirects, to use a
 //! proxy of the environment, or to connect to an address that its guard has not vetted. The way of an event:
-//! [`check`] (pure, at configuration time) → [`client`] → [`pool`] or [`connect`] ([`resolve`], [`tls`]) → [`classify`].
+//! [`check`] (pure, at configuration time) → [`client`] → [`pool`] or [`connect`] ([`resolve`], [`tls`]) → [`http1`] → [`classify`].
 
 mod body;
 mod check;
@@ -13,6 +13,7 @@ mod connect;
 mod evidence;
 mod failure;
 mod headers;
+mod http1;
 mod oauth;
 mod pool;
 mod resolve;

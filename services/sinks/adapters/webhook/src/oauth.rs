@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::HeaderValue;
 use pushrail_sink_core::Secret;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -20,8 +18,8 @@ use crate::check::{basic, bearer};
 use crate::classify::about_token;
 use crate::config::{ClientAuthentication, OAuth2};
 use crate::connect::Dialer;
-use crate::evidence;
 use crate::failure::Failure;
+use crate::http1::{Appetite, Head};
 use crate::target::Target;
 
 /// Largest answer of a token endpoint, in bytes.
@@ -34,8 +32,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// What a destination asks the token endpoint, and what it got.
 pub(crate) struct Grant {
     target: Target,
-    form: Bytes,
-    authorization: Option<HeaderValue>,
+    request: Vec<u8>,
     current: Mutex<Option<Arc<Token>>>,
     /// Held while fetching; keeps why the last fetch failed, and its number.
     fetching: tokio::sync::Mutex<Option<(u64, Failure)>>,
@@ -75,9 +72,8 @@ impl Grant {
             }
         };
         Grant {
+            request: request(&target, authorization.as_ref(), &form.finish()),
             target,
-            form: form.finish().into(),
-            authorization,
             current: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
             ended: AtomicU64::new(0),
@@ -139,59 +135,56 @@ impl Grant {
 
     async fn fetch(&self, dialer: &Dialer) -> Result<Token, Failure> {
         let asked = Instant::now();
-        let mut opened = dialer
-            .open(&self.target, None)
+        let mut connection = dialer
+            .open(&self.target)
             .await
             .map_err(|f| about_token(&f))?;
-        let _closed = Closer(opened.driver.clone());
-        let response = opened.sender.send_request(self.request()).await;
-        let response = response.map_err(|error| about_token(&Failure::from_exchange(&error)))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_LEN_MAX).collect().await;
-        let body = match body {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        let head = connection.exchange(&self.request).await;
+        let head = head.map_err(|unsent| about_token(&unsent.failure()))?;
+        let mut body = Vec::new();
+        let appetite = Appetite {
+            keep: ANSWER_LEN_MAX,
+            read: ANSWER_LEN_MAX as u64,
+        };
+        match connection.body(&head, appetite, &mut body).await {
+            Ok(true) => {}
+            Ok(false) => {
                 return Err(Failure::TokenInvalid(
                     "the token endpoint's answer is too large",
                 ));
             }
             Err(_) => return Err(about_token(&Failure::ConnectionLost)),
-        };
-        if head.status.is_success() {
+        }
+        connection.close();
+        if (200..300).contains(&head.status) {
             accept(&body, asked)
         } else {
             Err(refusal(&head, &body))
         }
     }
-
-    fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.form.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.path.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, self.target.host_header.clone());
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        headers.insert(header::CONTENT_TYPE, form);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(crate::USER_AGENT),
-        );
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
-        request
-    }
 }
 
-/// Closes a connection that serves one request, however that ends.
-struct Closer(tokio::task::AbortHandle);
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        self.0.abort();
+/// The request for a token, ready to be sent.
+fn request(target: &Target, authorization: Option<&HeaderValue>, form: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512 + form.len());
+    let mut header = |name: &str, value: &[u8]| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    header("POST ", format!("{} HTTP/1.1", target.path).as_bytes());
+    header("host: ", target.host_header.as_bytes());
+    header("content-type: ", b"application/x-www-form-urlencoded");
+    header("accept: ", b"application/json");
+    header("user-agent: ", crate::USER_AGENT.as_bytes());
+    header("connection: ", b"close");
+    if let Some(authorization) = authorization {
+        header("authorization: ", authorization.as_bytes());
     }
+    header("content-length: ", form.len().to_string().as_bytes());
+    header("", b"");
+    out.extend_from_slice(form.as_bytes());
+    out
 }
 
 #[derive(Deserialize)]
@@ -248,8 +241,8 @@ struct Refusal {
     error: Box<str>,
 }
 
-fn refusal(head: &http::response::Parts, body: &[u8]) -> Failure {
-    let status = head.status.as_u16();
+fn refusal(head: &Head, body: &[u8]) -> Failure {
+    let status = head.status;
     // Only what looks like one of the registered codes is passed on: the rest of the answer is none of ours to repeat.
     let code = serde_json::from_slice::<Refusal>(body)
         .ok()
@@ -266,7 +259,7 @@ fn refusal(head: &http::response::Parts, body: &[u8]) -> Failure {
     match status {
         408 | 425 | 429 | 500..=599 => Failure::TokenUnavailable {
             detail: detail.into(),
-            after: evidence::retry_after(&head.headers, crate::now_ms()),
+            after: head.retry_after,
         },
         _ if passing => Failure::TokenUnavailable {
             detail: detail.into(),

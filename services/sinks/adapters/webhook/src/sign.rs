@@ -43,30 +43,37 @@ impl Signer {
         }
     }
 
-    /// Appends `v1,<base64>` per key, separated by spaces.
-    pub(crate) fn standard(&self, id: &[u8], timestamp: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    /// Hands out `v1,<base64>` per key, separated by spaces.
+    pub(crate) fn standard(
+        &self,
+        id: &[u8],
+        timestamp: &[u8],
+        body: &[u8],
+        mut put: impl FnMut(&[u8]),
+    ) {
         for (nth, key) in self.keys.iter().enumerate() {
-            out.extend_from_slice(if nth == 0 { b"v1," } else { b" v1," });
+            put(if nth == 0 { b"v1," } else { b" v1," });
             let tag = sign(key, &[id, b".", timestamp, b".", body]);
             let mut text = [0u8; 44];
             // 32 bytes are 44 characters.
             let _ = STANDARD.encode_slice(tag, &mut text);
-            out.extend_from_slice(&text);
+            put(&text);
         }
     }
 
-    /// Appends lower-case hex per key, separated by commas.
-    pub(crate) fn plain(&self, timestamp: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    /// Hands out lower-case hex per key, separated by commas.
+    pub(crate) fn plain(&self, timestamp: &[u8], body: &[u8], mut put: impl FnMut(&[u8])) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         for (nth, key) in self.keys.iter().enumerate() {
             if nth > 0 {
-                out.push(b',');
+                put(b",");
             }
             let tag = sign(key, &[timestamp, b".", body]);
-            out.extend(
-                tag.iter()
-                    .flat_map(|b| [HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]),
-            );
+            let mut text = [0u8; 64];
+            for (pair, byte) in text.chunks_exact_mut(2).zip(tag) {
+                pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            put(&text);
         }
     }
 
@@ -123,7 +130,9 @@ mod tests {
 
     fn standard(signer: &Signer, id: &str, timestamp: &str, body: &[u8]) -> String {
         let mut out = Vec::new();
-        signer.standard(id.as_bytes(), timestamp.as_bytes(), body, &mut out);
+        signer.standard(id.as_bytes(), timestamp.as_bytes(), body, |part| {
+            out.extend_from_slice(part)
+        });
         String::from_utf8(out).unwrap()
     }
 
@@ -141,7 +150,7 @@ mod tests {
     #[test]
     fn the_plain_signature_is_hmac_over_timestamp_dot_body() {
         let mut out = Vec::new();
-        signer(&[OLD]).plain(b"1614265330", b"{}", &mut out);
+        signer(&[OLD]).plain(b"1614265330", b"{}", |part| out.extend_from_slice(part));
         // python3: hmac.new(b64decode("MfKQ..."), b"1614265330.{}", "sha256").hexdigest()
         assert_eq!(String::from_utf8(out).unwrap(), PLAIN);
         let guide = include_str!("guide.md");
@@ -160,7 +169,7 @@ mod tests {
         assert_eq!(new, standard(&signer(&[NEW]), "id", "1", b"x"));
         assert_eq!(old, standard(&signer(&[OLD]), "id", "1", b"x"));
         let mut plain = Vec::new();
-        signer(&[NEW, OLD]).plain(b"1", b"x", &mut plain);
+        signer(&[NEW, OLD]).plain(b"1", b"x", |part| plain.extend_from_slice(part));
         assert_eq!(plain.len(), 64 + 1 + 64);
         assert_eq!(plain[64], b',');
     }

@@ -109,7 +109,11 @@ impl Core {
 
     pub(super) fn defer(&mut self, now: Now, item: Item, at_least: Duration, cause: Cause) {
         let delivery = &item.record.delivery;
-        let not_before_ms = plan::deferral(delivery.deferrals, at_least, now, &mut self.rng);
+        let lane = self.by_destination.get(&delivery.destination_id);
+        let lane = lane.and_then(|at| self.lanes[*at].as_ref());
+        let policy = lane.map(|lane| &lane.destination.retry);
+        let not_before_ms =
+            plan::deferral(policy, delivery.deferrals, at_least, now, &mut self.rng);
         // The age of what could have been tried counts from here; what its owner paused does not age.
         let first = delivery
             .first_attempt_at_ms

@@ -58,11 +58,22 @@ pub(super) fn after_failure(
 }
 
 /// When a record that was not attempted comes back, in Unix milliseconds: soon the first time, later each time, and no
-/// earlier than `at_least`.
-pub(super) fn deferral(deferrals: u32, at_least: Duration, now: Now, rng: &mut impl Rng) -> i64 {
+/// earlier than `at_least`. A destination that wants its retries soon has no use for records that wait much longer without
+/// one; but each round costs two writes, so there is a least that the wait may grow to.
+pub(super) fn deferral(
+    policy: Option<&RetryPolicy>,
+    deferrals: u32,
+    at_least: Duration,
+    now: Now,
+    rng: &mut impl Rng,
+) -> i64 {
     const FIRST_MS: u64 = 1_000;
-    const MAX_MS: u64 = 10 * 60_000;
-    let bound = (FIRST_MS << deferrals.min(16)).min(MAX_MS);
+    const GROWS_TO_MS: std::ops::RangeInclusive<u64> = 30_000..=10 * 60_000;
+    let most = policy.map_or(*GROWS_TO_MS.end(), |p| {
+        p.max_delay_ms
+            .clamp(*GROWS_TO_MS.start(), *GROWS_TO_MS.end())
+    });
+    let bound = (FIRST_MS << deferrals.min(16)).min(most);
     // Half fixed and half random: it must not come back at once, nor all together.
     let delay_ms = bound / 2 + rng.random_range(0..=bound / 2);
     let at_least_ms = u64::try_from(at_least.as_millis()).unwrap_or(u64::MAX);
@@ -178,9 +189,23 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(1);
         let delay = |at_ms| at_ms - 1_000_000;
         for deferrals in 0..30 {
-            let delay = delay(deferral(deferrals, Duration::ZERO, now(), &mut rng));
+            let delay = delay(deferral(None, deferrals, Duration::ZERO, now(), &mut rng));
             assert!((500..=600_000).contains(&delay), "{delay}");
         }
-        assert!(delay(deferral(0, Duration::from_secs(60), now(), &mut rng)) >= 60_000);
+        let asked = Duration::from_secs(60);
+        assert!(delay(deferral(None, 0, asked, now(), &mut rng)) >= 60_000);
+    }
+
+    #[test]
+    fn a_destination_that_wants_its_retries_soon_has_its_deferrals_soon() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let hasty = RetryPolicy {
+            max_delay_ms: 8_000,
+            ..RetryPolicy::default()
+        };
+        for deferrals in 0..30 {
+            let at_ms = deferral(Some(&hasty), deferrals, Duration::ZERO, now(), &mut rng);
+            assert!(at_ms - 1_000_000 <= 30_000);
+        }
     }
 }

@@ -1,12 +1,20 @@
 //! Attempts under way, and the clients they use.
+//!
+//! The worker's own task polls them all: an attempt costs no task of its own, and what it came to is taken where it is
+//! needed. Only making a client, which is rare, is a task.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use prometheus_client::metrics::histogram::Histogram;
 use pushrail_obs::trace::{Span, SpanKind};
 use pushrail_sink_core::erased::BoxFuture;
 use pushrail_sink_core::{Batch, ErasedClient, Evidence, Fault, Outcome, Record, Verdict};
@@ -20,6 +28,8 @@ use crate::metrics::Metrics;
 const GRACE: Duration = Duration::from_millis(500);
 /// Longest time that making a client may take.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Attempts that may end in one round before the worker looks at something else.
+const ROUND: usize = 256;
 
 pub(super) enum Done {
     Finished(Flight, Outcome),
@@ -30,9 +40,10 @@ pub(super) enum Done {
     },
 }
 
-/// Tasks of this thread; what they come to is collected by the worker's loop.
+/// See the module.
 pub(super) struct Attempts {
-    done: Rc<RefCell<Vec<Done>>>,
+    running: FuturesUnordered<Attempt>,
+    connected: Rc<RefCell<Vec<Done>>>,
     wake: Arc<Notify>,
     /// By lane: a client, and what it is for. Lanes are used again for other destinations, so this is looked at each time.
     clients: Vec<Option<(Target, Arc<dyn ErasedClient>)>>,
@@ -42,15 +53,36 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new(wake: Arc<Notify>, metrics: Metrics) -> Self {
         Attempts {
-            done: Rc::default(),
+            running: FuturesUnordered::new(),
+            connected: Rc::default(),
             wake,
             clients: Vec::new(),
             metrics,
         }
     }
 
-    pub(super) fn take_done(&self, into: &mut Vec<Done>) {
-        into.append(&mut self.done.borrow_mut());
+    /// Moves every attempt that can move, and takes what has ended. Says whether anything has.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> bool {
+        let before = into.len();
+        into.append(&mut self.connected.borrow_mut());
+        while into.len() - before < ROUND
+            && let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx)
+        {
+            into.push(done);
+        }
+        into.len() > before
+    }
+
+    /// Cuts off attempts whose adapter has not kept to its deadline.
+    pub(super) fn cut_overlong(&mut self, now: Instant) {
+        for attempt in self.running.iter_mut() {
+            if attempt.deadline + GRACE <= now {
+                attempt.sending = None;
+                if let Some(waker) = attempt.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
     }
 
     pub(super) fn connect(
@@ -59,7 +91,7 @@ impl Attempts {
         to: Target,
         connecting: BoxFuture<'static, Result<Arc<dyn ErasedClient>, Fault>>,
     ) {
-        let (done, wake) = (Rc::clone(&self.done), Arc::clone(&self.wake));
+        let (connected, wake) = (Rc::clone(&self.connected), Arc::clone(&self.wake));
         tokio::task::spawn_local(async move {
             let guarded = AssertUnwindSafe(connecting).catch_unwind();
             let client = match tokio::time::timeout(CONNECT_MAX, guarded).await {
@@ -73,7 +105,9 @@ impl Attempts {
                     "Making a client took too long.",
                 )),
             };
-            done.borrow_mut().push(Done::Connected { lane, to, client });
+            connected
+                .borrow_mut()
+                .push(Done::Connected { lane, to, client });
             wake.notify_one();
         });
     }
@@ -93,70 +127,94 @@ impl Attempts {
         }
     }
 
-    pub(super) fn start(&self, start: Start) {
+    pub(super) fn start(&self, start: Start, now: Instant) {
         let Start {
             flight,
             destination,
             batch,
             timeout,
         } = start;
+        let deadline = now + timeout;
+        let (batch, spans) = traced(batch);
         let client = self.clients.get(flight.lane).and_then(Option::as_ref);
-        let client = client
-            .filter(|(to, _)| *to == Target::of(&destination))
-            .map(|(_, client)| Arc::clone(client));
-        let (done, wake, seconds) = (
-            Rc::clone(&self.done),
-            Arc::clone(&self.wake),
-            self.metrics.attempt_seconds.clone(),
-        );
-        tokio::task::spawn_local(async move {
-            let outcome = match client {
-                Some(client) => attempt(client, batch, timeout, &seconds).await,
-                None => every(
-                    &batch,
-                    &Fault::us("no_client", "The destination changed at this very moment."),
-                ),
-            };
-            done.borrow_mut().push(Done::Finished(flight, outcome));
-            wake.notify_one();
+        let client = client.filter(|(to, _)| *to == Target::of(&destination));
+        let (records, seconds) = (batch.len(), self.metrics.attempt_seconds.clone());
+        let sending = match client {
+            Some((_, client)) => Arc::clone(client).attempt(batch, deadline),
+            None => {
+                let detail = "The destination changed at this very moment.";
+                let outcome = every(records, &Fault::us("no_client", detail));
+                Box::pin(std::future::ready(outcome))
+            }
+        };
+        self.running.push(Attempt {
+            flight,
+            started: now,
+            deadline,
+            records,
+            sending: Some(sending),
+            spans,
+            waker: None,
+            seconds,
         });
     }
 }
 
-async fn attempt(
-    client: Arc<dyn ErasedClient>,
-    batch: Batch,
-    timeout: Duration,
-    seconds: &prometheus_client::metrics::histogram::Histogram,
-) -> Outcome {
-    let started = Instant::now();
-    let deadline = started + timeout;
-    let (batch, spans) = traced(batch);
-    let sending = AssertUnwindSafe(client.attempt(batch.clone(), deadline)).catch_unwind();
-    let outcome = match tokio::time::timeout_at(deadline + GRACE, sending).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => every(
-            &batch,
-            &Fault::us("adapter_panic", "The adapter failed while it sent this."),
-        ),
-        Err(_) => every(
-            &batch,
-            &Fault::destination("timeout", "The destination did not answer in time."),
-        ),
-    };
-    seconds.observe(started.elapsed().as_secs_f64());
-    end(spans, &outcome);
-    outcome
+/// One call to an adapter.
+struct Attempt {
+    flight: Flight,
+    started: Instant,
+    deadline: Instant,
+    records: usize,
+    /// `None` once it has been cut off.
+    sending: Option<BoxFuture<'static, Outcome>>,
+    spans: Vec<Option<Span>>,
+    /// Wakes it when it is cut off.
+    waker: Option<Waker>,
+    seconds: Histogram,
+}
+
+impl Future for Attempt {
+    type Output = Done;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
+        let fault = match &mut self.sending {
+            Some(sending) => {
+                let polled = std::panic::catch_unwind(AssertUnwindSafe(|| sending.poll_unpin(cx)));
+                match polled {
+                    Ok(Poll::Pending) => {
+                        if self.waker.is_none() {
+                            self.waker = Some(cx.waker().clone());
+                        }
+                        return Poll::Pending;
+                    }
+                    Ok(Poll::Ready(outcome)) => return Poll::Ready(self.ended(outcome)),
+                    Err(_) => Fault::us("adapter_panic", "The adapter failed while it sent this."),
+                }
+            }
+            None => Fault::destination("timeout", "The destination did not answer in time."),
+        };
+        let outcome = every(self.records, &fault);
+        Poll::Ready(self.ended(outcome))
+    }
+}
+
+impl Attempt {
+    fn ended(&mut self, outcome: Outcome) -> Done {
+        self.seconds.observe(self.started.elapsed().as_secs_f64());
+        end(std::mem::take(&mut self.spans), &outcome);
+        Done::Finished(self.flight, outcome)
+    }
 }
 
 /// The same verdict for all: they may pass later.
-fn every(batch: &[Arc<Record>], fault: &Fault) -> Outcome {
+fn every(records: usize, fault: &Fault) -> Outcome {
     let retry = || Verdict::Retry {
         fault: fault.clone(),
         after: None,
     };
     Outcome {
-        verdicts: batch.iter().map(|_| retry()).collect(),
+        verdicts: (0..records).map(|_| retry()).collect(),
         evidence: Evidence::default(),
     }
 }
@@ -180,10 +238,8 @@ fn traced(batch: Batch) -> (Batch, Vec<Option<Span>>) {
         span.set_number("pushrail.attempt", record.attempt.into());
         Some(span)
     };
-    if batch
-        .iter()
-        .all(|record| record.delivery.traceparent.is_none())
-    {
+    let mut parents = batch.iter().map(|r| &r.delivery.traceparent);
+    if parents.all(Option::is_none) {
         return (batch, Vec::new());
     }
     let spans: Vec<Option<Span>> = batch.iter().map(sampled).collect();

@@ -7,6 +7,7 @@ mod partitions;
 mod poison;
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,6 +85,15 @@ pub async fn run(
     .await;
 }
 
+/// Ends when an attempt has.
+async fn progress((attempts, done): (&mut Attempts, &mut Vec<Done>)) {
+    let ended = std::future::poll_fn(|cx| match attempts.poll(cx, done) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    tokio::task::unconstrained(ended).await;
+}
+
 struct Worker<'a> {
     settings: &'a Settings,
     core: Core,
@@ -132,13 +142,15 @@ impl<'a> Worker<'a> {
 
     async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         while !shutdown.is_cancelled() {
-            if self.turn(true)? {
+            if self.turn(true).await? {
                 tokio::task::yield_now().await;
                 continue;
             }
             let wake = self.next_wake();
+            let attempts = (&mut self.attempts, &mut self.done);
             tokio::select! {
                 () = self.consumer.wait() => {}
+                () = progress(attempts) => {}
                 () = tokio::time::sleep_until(wake) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -152,10 +164,14 @@ impl<'a> Worker<'a> {
         let deadline = Instant::now() + self.settings.drain_timeout;
         self.partitions.leave(deadline, &mut self.core);
         while self.partitions.is_revoking() && Instant::now() < deadline {
-            if !self.turn(false)? {
+            if self.turn(false).await? {
+                tokio::task::yield_now().await;
+            } else {
                 let wake = Instant::now() + Duration::from_millis(2);
+                let attempts = (&mut self.attempts, &mut self.done);
                 tokio::select! {
                     () = self.consumer.wait() => {}
+                    () = progress(attempts) => {}
                     () = tokio::time::sleep_until(wake) => {}
                 }
             }
@@ -167,7 +183,8 @@ impl<'a> Worker<'a> {
     }
 
     /// One round; says whether there is more to do at once.
-    fn turn(&mut self, reading: bool) -> Result<bool, Error> {
+    async fn turn(&mut self, reading: bool) -> Result<bool, Error> {
+        self.attempt().await;
         let now = self.now();
         self.apply_changes(now);
         self.settle()?;
@@ -178,12 +195,13 @@ impl<'a> Worker<'a> {
         if now.instant >= self.next_tick {
             self.next_tick = now.instant + TICK;
             self.core.tick(now);
+            self.attempts.cut_overlong(now.instant);
             self.measure();
         }
         if !self.outbox.is_full() {
             self.core.pump(now);
         }
-        self.carry_out()?;
+        self.carry_out(now.instant)?;
         self.partitions
             .release_ready(&mut self.core, &self.outbox, &self.consumer, false)?;
         self.partitions
@@ -227,8 +245,17 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Lets attempts move. They count on nobody's patience: the worker yields between its turns.
+    async fn attempt(&mut self) {
+        let (attempts, done) = (&mut self.attempts, &mut self.done);
+        let once = std::future::poll_fn(|cx| {
+            attempts.poll(cx, done);
+            Poll::Ready(())
+        });
+        tokio::task::unconstrained(once).await;
+    }
+
     fn conclude_attempts(&mut self, now: Now) -> bool {
-        self.attempts.take_done(&mut self.done);
         let busy = !self.done.is_empty();
         for done in self.done.drain(..) {
             match done {
@@ -321,11 +348,11 @@ impl<'a> Worker<'a> {
         })
     }
 
-    fn carry_out(&mut self) -> Result<(), Error> {
+    fn carry_out(&mut self, now: Instant) -> Result<(), Error> {
         self.outbox.send_rest();
         while let Some(effect) = self.core.next_effect() {
             match effect {
-                Effect::Start(start) => self.attempts.start(start),
+                Effect::Start(start) => self.attempts.start(start, now),
                 Effect::Conclude(conclusion) => {
                     let current = self.core.is_current(conclusion.item.source);
                     self.outbox.conclude(*conclusion, current);

@@ -50,7 +50,7 @@ struct Letter {
     topic: Topic,
     key: Vec<u8>,
     value: Vec<u8>,
-    headers: OwnedHeaders,
+    headers: Option<OwnedHeaders>,
     token: usize,
 }
 
@@ -69,8 +69,9 @@ impl Outbox {
     ) -> Result<Self, Error> {
         let mut config = settings.connection.producer(client_id);
         if !settings.connection.properties.contains_key("linger.ms") {
-            // Nobody waits for these; batches cost the broker less.
-            config.set("linger.ms", "10");
+            // Nobody waits for these, and one batch costs the broker as much as one record: a request for each partition of
+            // the audit topic every 10 ms took as much of a machine as consuming did.
+            config.set("linger.ms", "50");
         }
         Ok(Outbox {
             producer: Producer::new(&config)?,
@@ -171,7 +172,7 @@ impl Outbox {
                 &mut value,
             );
             let topic = Topic::Named(topics::AUDIT_ATTEMPTS);
-            self.send(topic, key, &value, OwnedHeaders::new(), token);
+            self.send(topic, key, &value, None, token);
             self.value = value;
         }
         if copied {
@@ -216,7 +217,7 @@ impl Outbox {
             let reason = Reason { reason };
             self.metrics.dead_letters.get_or_create(&reason).inc();
         }
-        self.send(topic, key, record.event.value(), headers, token);
+        self.send(topic, key, record.event.value(), Some(headers), token);
     }
 
     fn count(&self, conclusion: &Conclusion, outcome: pushrail_schemas::attempt::Outcome) {
@@ -286,7 +287,7 @@ impl Outbox {
             message.key().unwrap_or_default(),
             message.payload().unwrap_or_default(),
         );
-        self.send(Topic::DeadLetters, key, value, out, token);
+        self.send(Topic::DeadLetters, key, value, Some(out), token);
     }
 
     fn source_text(&self, source: Source) -> String {
@@ -318,7 +319,7 @@ impl Outbox {
         topic: Topic,
         key: &[u8],
         value: &[u8],
-        headers: OwnedHeaders,
+        headers: Option<OwnedHeaders>,
         token: usize,
     ) {
         let refused = match self.unsent.is_empty() {
@@ -342,9 +343,9 @@ impl Outbox {
         topic: Topic,
         key: &[u8],
         value: &[u8],
-        headers: OwnedHeaders,
+        headers: Option<OwnedHeaders>,
         token: usize,
-    ) -> Result<(), OwnedHeaders> {
+    ) -> Result<(), Option<OwnedHeaders>> {
         let outgoing = Outgoing {
             topic: match topic {
                 Topic::Named(name) => name,

@@ -1,0 +1,635 @@
+//! HTTP/1.1 on one connection: a request goes out, its answer comes in (RFC 9112).
+//!
+//! Whoever calls drives the socket; there is no task, channel or lock in between, which is what makes a call cheap. The
+//! grammar is `httparse`'s. A connection whose answer left any doubt about where it ends is not used again.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_util::io::poll_read_buf;
+
+use crate::evidence;
+use crate::failure::Failure;
+
+/// Largest response head, in bytes.
+const HEAD_LEN_MAX: usize = 64 * 1024;
+/// Most headers of a response.
+const HEADER_COUNT_MAX: usize = 100;
+/// Most bytes that frame one chunk, and that may trail the last.
+const CHUNK_LINE_LEN_MAX: usize = 4 * 1024;
+/// How much is asked of the socket at once.
+const READ_LEN: usize = 4 * 1024;
+/// How long an orderly close may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// A connection on which no exchange is under way, or one. Dropping it closes it at once.
+pub(crate) struct Connection {
+    stream: Stream,
+    /// What was read and not yet taken.
+    input: Vec<u8>,
+    pub(crate) born: Instant,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A final response's head.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    /// Lines of `name: value` without credentials.
+    pub(crate) headers: Box<str>,
+    pub(crate) retry_after: Option<Duration>,
+    /// How long the connection may be kept idle after this; `None` when it must not be used again.
+    pub(crate) keep: Option<Duration>,
+    framing: Framing,
+}
+
+/// Where a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// How much of a body is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appetite {
+    /// Bytes that are kept.
+    pub(crate) keep: usize,
+    /// Bytes that are read before the rest is given up.
+    pub(crate) read: u64,
+}
+
+impl Connection {
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Connection::over(Stream::Plain(stream))
+    }
+
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Connection::over(Stream::Tls(Box::new(stream)))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Connection {
+            stream,
+            input: Vec::new(),
+            born: Instant::now(),
+        }
+    }
+
+    /// Whether an idle connection is still open, and silent as it should be.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut nothing = Context::from_waker(Waker::noop());
+        self.input.is_empty() && self.poll_fill(&mut nothing).is_pending()
+    }
+
+    /// Closes in order, which with TLS takes a message.
+    pub(crate) fn close(self) {
+        if let Stream::Tls(mut stream) = self.stream {
+            tokio::spawn(async move { drop(timeout(CLOSE_WAIT, stream.shutdown()).await) });
+        }
+    }
+
+    /// Sends a request and reads the head of its answer. With [`Unsent`], not a byte of it has left: another connection may
+    /// carry it.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Head, Unsent> {
+        let mut sent = 0;
+        let early = poll_fn(|cx| self.poll_send(cx, request, &mut sent)).await;
+        let head = match early {
+            Ok(None) => self.head().await,
+            // It knew enough; the rest of the request is owed, so nothing else may follow on this connection.
+            Ok(Some(head)) => Ok(Head { keep: None, ..head }),
+            Err(error) if sent == 0 => return Err(Unsent::Nothing(Failure::from_io(&error))),
+            // The receiver may have answered before it hung up.
+            Err(error) => match self.head().await {
+                Ok(head) => Ok(Head { keep: None, ..head }),
+                Err(_) => Err(Failure::from_io(&error)),
+            },
+        };
+        head.map_err(Unsent::Perhaps)
+    }
+
+    /// Writes all of `request`. While the receiver takes nothing, looks whether it has answered already.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &[u8],
+        sent: &mut usize,
+    ) -> Poll<io::Result<Option<Head>>> {
+        while *sent < request.len() {
+            match self.stream.poll_write(cx, &request[*sent..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => *sent += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                    match self.take_head() {
+                        Ok(None) => {}
+                        Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
+                        Err(_) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                    }
+                }
+            }
+        }
+        // What TLS has sealed and not yet written.
+        self.stream.poll_flush(cx).map_ok(|()| None)
+    }
+
+    async fn head(&mut self) -> Result<Head, Failure> {
+        loop {
+            if let Some(head) = self.take_head()? {
+                return Ok(head);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Takes the head of the final response out of what was read, and interim ones before it.
+    fn take_head(&mut self) -> Result<Option<Head>, Failure> {
+        while !self.input.is_empty() {
+            let Some((len, head)) = parse_head(&self.input)? else {
+                if self.input.len() >= HEAD_LEN_MAX {
+                    return Err(Failure::InvalidResponse);
+                }
+                return Ok(None);
+            };
+            self.input.drain(..len);
+            // 101 would change the protocol, which nobody asked for.
+            if head.status >= 200 || head.status == 101 {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the body that follows `head`, keeping its start in `kept`. Whether it was read to its end.
+    pub(crate) async fn body(
+        &mut self,
+        head: &Head,
+        appetite: Appetite,
+        kept: &mut Vec<u8>,
+    ) -> Result<bool, Failure> {
+        match head.framing {
+            Framing::Length(length) => {
+                let mut left = length;
+                // Nothing is gained by reading on when the end is out of reach anyway.
+                let enough = if length > appetite.read {
+                    appetite.keep as u64
+                } else {
+                    length
+                };
+                while left > length - enough {
+                    if self.input.is_empty() {
+                        self.fill().await?;
+                    }
+                    left -= self.take(left, appetite, kept);
+                }
+                Ok(left == 0)
+            }
+            Framing::Chunked => self.chunks(appetite, kept).await,
+            Framing::UntilClose => {
+                let mut read = 0;
+                loop {
+                    read += self.take(u64::MAX, appetite, kept);
+                    if read > appetite.read {
+                        return Ok(false);
+                    }
+                    if poll_fn(|cx| self.poll_fill(cx)).await.map_err(lost)? == 0 {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn chunks(&mut self, appetite: Appetite, kept: &mut Vec<u8>) -> Result<bool, Failure> {
+        let mut read = 0;
+        loop {
+            let mut left = self.chunk_size().await?;
+            if left == 0 {
+                return self.trailers().await.map(|()| true);
+            }
+            while left > 0 {
+                if self.input.is_empty() {
+                    self.fill().await?;
+                }
+                let taken = self.take(left, appetite, kept);
+                left -= taken;
+                read += taken;
+                if read > appetite.read {
+                    return Ok(false);
+                }
+            }
+            while self.input.len() < 2 {
+                self.fill().await?;
+            }
+            if !self.input.starts_with(b"\r\n") {
+                return Err(Failure::InvalidResponse);
+            }
+            self.input.drain(..2);
+        }
+    }
+
+    async fn chunk_size(&mut self) -> Result<u64, Failure> {
+        loop {
+            match httparse::parse_chunk_size(&self.input) {
+                Ok(httparse::Status::Complete((len, size))) => {
+                    self.input.drain(..len);
+                    return Ok(size);
+                }
+                Ok(httparse::Status::Partial) if self.input.len() < CHUNK_LINE_LEN_MAX => {
+                    self.fill().await?;
+                }
+                _ => return Err(Failure::InvalidResponse),
+            }
+        }
+    }
+
+    /// Passes over what may stand between the last chunk and the end.
+    async fn trailers(&mut self) -> Result<(), Failure> {
+        let mut read = 0;
+        loop {
+            match self.input.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    let is_last = matches!(&self.input[..end], b"" | b"\r");
+                    self.input.drain(..=end);
+                    read += end + 1;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                None if read + self.input.len() < CHUNK_LINE_LEN_MAX => self.fill().await?,
+                None => return Err(Failure::InvalidResponse),
+            }
+            if read > CHUNK_LINE_LEN_MAX {
+                return Err(Failure::InvalidResponse);
+            }
+        }
+    }
+
+    /// Takes at most `most` bytes of a body out of what was read.
+    fn take(&mut self, most: u64, appetite: Appetite, kept: &mut Vec<u8>) -> u64 {
+        let len = usize::try_from(most).map_or(self.input.len(), |most| most.min(self.input.len()));
+        let wanted = len.min(appetite.keep - kept.len());
+        kept.extend_from_slice(&self.input[..wanted]);
+        self.input.drain(..len);
+        len as u64
+    }
+
+    /// Makes an exchange's leftovers small. `false`: there is something that nobody asked for.
+    pub(crate) fn settle(&mut self) -> bool {
+        self.input.shrink_to(READ_LEN);
+        self.input.is_empty()
+    }
+
+    /// Reads more, which must come.
+    async fn fill(&mut self) -> Result<(), Failure> {
+        match poll_fn(|cx| self.poll_fill(cx)).await.map_err(lost)? {
+            0 => Err(Failure::ConnectionLost),
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(READ_LEN);
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
+    }
+}
+
+fn lost(error: io::Error) -> Failure {
+    Failure::from_io(&error)
+}
+
+/// Why there is no head of an answer.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// Nothing was sent.
+    Nothing(Failure),
+    /// The receiver may have got it.
+    Perhaps(Failure),
+}
+
+impl Unsent {
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Unsent::Nothing(failure) | Unsent::Perhaps(failure) => failure,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // The kernel has it.
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+}
+
+/// The head at the start of `input` and its length, or `None` when it is not complete.
+fn parse_head(input: &[u8]) -> Result<Option<(usize, Head)>, Failure> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADER_COUNT_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response
+        .parse(input)
+        .map_err(|_| Failure::InvalidResponse)?;
+    let httparse::Status::Complete(len) = parsed else {
+        return Ok(None);
+    };
+    let status = response.code.unwrap_or(0);
+    let headers = &*response.headers;
+    let is_1_1 = response.version == Some(1);
+    let (framing, is_certain) = framing(status, is_1_1, headers)?;
+    let persists = match connection_options(headers) {
+        Options { close: true, .. } => false,
+        Options { keep_alive, .. } => is_1_1 || keep_alive,
+    };
+    let persists = persists && is_certain && framing != Framing::UntilClose && status != 101;
+    let head = Head {
+        status,
+        headers: evidence::headers(headers),
+        retry_after: (status >= 400)
+            .then(|| evidence::retry_after(headers, crate::now_ms()))
+            .flatten(),
+        keep: persists.then(|| evidence::idle(headers)),
+        framing,
+    };
+    Ok(Some((len, head)))
+}
+
+/// Where the body ends, and whether sender and receiver are sure to agree on it (RFC 9112, 6.3).
+fn framing(
+    status: u16,
+    is_1_1: bool,
+    headers: &[httparse::Header<'_>],
+) -> Result<(Framing, bool), Failure> {
+    if status < 200 || status == 204 || status == 304 {
+        return Ok((Framing::Length(0), true));
+    }
+    let length = content_length(headers)?;
+    let mut codings = evidence::all(headers, "transfer-encoding").peekable();
+    if codings.peek().is_some() {
+        let last = codings.last().unwrap_or_default().trim_ascii();
+        let is_chunked = last.len() >= 7 && last[last.len() - 7..].eq_ignore_ascii_case(b"chunked");
+        return Ok(match is_chunked {
+            true => (Framing::Chunked, is_1_1 && length.is_none()),
+            false => (Framing::UntilClose, false),
+        });
+    }
+    Ok(match length {
+        Some(length) => (Framing::Length(length), true),
+        None => (Framing::UntilClose, false),
+    })
+}
+
+/// What `Content-Length` says; several must say the same.
+fn content_length(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Failure> {
+    let mut length = None;
+    for part in evidence::all(headers, "content-length").flat_map(|v| v.split(|b| *b == b',')) {
+        let part = part.trim_ascii();
+        // `parse` alone would take a sign.
+        let digits = part.iter().all(u8::is_ascii_digit);
+        let number = std::str::from_utf8(part).ok().filter(|_| digits);
+        let number = number.and_then(|text| text.parse::<u64>().ok());
+        match (number, length) {
+            (None, _) => return Err(Failure::InvalidResponse),
+            (Some(number), Some(known)) if number != known => return Err(Failure::InvalidResponse),
+            (number, _) => length = number,
+        }
+    }
+    Ok(length)
+}
+
+#[derive(Default)]
+struct Options {
+    close: bool,
+    keep_alive: bool,
+}
+
+fn connection_options(headers: &[httparse::Header<'_>]) -> Options {
+    let mut options = Options::default();
+    for part in evidence::all(headers, "connection").flat_map(|v| v.split(|b| *b == b',')) {
+        let part = part.trim_ascii();
+        options.close |= part.eq_ignore_ascii_case(b"close");
+        options.keep_alive |= part.eq_ignore_ascii_case(b"keep-alive");
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<(usize, Head)>, Failure> {
+        parse_head(text.as_bytes())
+    }
+
+    fn of(lines: &str) -> (Framing, bool) {
+        let (_, head) = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))
+            .unwrap()
+            .unwrap();
+        (head.framing, head.keep.is_some())
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_where_the_standard_has_it() {
+        let (length, chunked, close) = (Framing::Length, Framing::Chunked, Framing::UntilClose);
+        let table = [
+            ("content-length: 5\r\n", (length(5), true)),
+            (
+                "Content-Length: 5\r\nCONTENT-LENGTH: 5\r\n",
+                (length(5), true),
+            ),
+            ("content-length: 5, 5\r\n", (length(5), true)),
+            ("transfer-encoding: chunked\r\n", (chunked, true)),
+            ("transfer-encoding: gzip, Chunked\r\n", (chunked, true)),
+            (
+                "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+                (chunked, true),
+            ),
+            // An attack on whoever reads the other one.
+            (
+                "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+                (chunked, false),
+            ),
+            ("transfer-encoding: gzip\r\n", (close, false)),
+            ("transfer-encoding: chunked, gzip\r\n", (close, false)),
+            ("", (close, false)),
+            (
+                "content-length: 0\r\nconnection: Close\r\n",
+                (length(0), false),
+            ),
+            (
+                "content-length: 0\r\nconnection: x, close\r\n",
+                (length(0), false),
+            ),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(of(lines), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_no_number_or_two_is_refused() {
+        for lines in [
+            "content-length: +5\r\n",
+            "content-length: 0x5\r\n",
+            "content-length: \r\n",
+            "content-length: 5,6\r\n",
+            "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length: 99999999999999999999\r\n",
+        ] {
+            let refused = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
+            assert!(matches!(refused, Err(Failure::InvalidResponse)), "{lines}");
+        }
+    }
+
+    #[test]
+    fn an_old_server_keeps_its_connection_only_where_it_says_so() {
+        let kept = |lines: &str| {
+            let text = format!("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n{lines}\r\n");
+            head(&text).unwrap().unwrap().1.keep.is_some()
+        };
+        assert!(!kept(""));
+        assert!(kept("connection: keep-alive\r\n"));
+    }
+
+    #[test]
+    fn no_body_follows_a_status_that_has_none() {
+        for status in [204, 304] {
+            let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n");
+            let (_, head) = head(&text).unwrap().unwrap();
+            assert_eq!(head.framing, Framing::Length(0));
+        }
+    }
+
+    /// A connection whose receiver sends `pieces`, one after the other.
+    async fn receiving(pieces: Vec<Vec<u8>>) -> Connection {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            for piece in pieces {
+                stream.write_all(&piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        Connection::plain(TcpStream::connect(address).await.unwrap())
+    }
+
+    const ALL: Appetite = Appetite {
+        keep: 1 << 20,
+        read: 1 << 20,
+    };
+
+    async fn read(pieces: Vec<Vec<u8>>) -> Result<(bool, Vec<u8>, bool), Failure> {
+        let mut connection = receiving(pieces).await;
+        let head = connection.head().await?;
+        let mut kept = Vec::new();
+        let whole = connection.body(&head, ALL, &mut kept).await?;
+        Ok((whole, kept, connection.settle()))
+    }
+
+    #[tokio::test]
+    async fn chunks_are_put_together_however_they_are_cut() {
+        let text = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+            3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\ntrailer: 1\r\n\r\n";
+        for size in [1, 2, 3, 7, 1000] {
+            let pieces = text.chunks(size).map(<[u8]>::to_vec).collect();
+            let (whole, body, clean) = read(pieces).await.unwrap();
+            assert!(whole && clean, "{size}");
+            assert_eq!(body, b"abc0123456789", "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_that_are_none_are_refused() {
+        for body in ["x\r\n", "3\r\nabcd\r\n", "FFFFFFFFFFFFFFFFF\r\n", "-1\r\n"] {
+            let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+            let refused = read(vec![text.into_bytes()]).await;
+            assert_eq!(refused, Err(Failure::InvalidResponse), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_body_unasked_is_noticed() {
+        let text = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n";
+        let (whole, body, clean) = read(vec![text.to_vec()]).await.unwrap();
+        assert!(whole && !clean);
+        assert_eq!(body, b"ok");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_request_is_taken_is_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let receiver = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            stream
+        });
+        let mut connection = Connection::plain(TcpStream::connect(address).await.unwrap());
+        // More than the sockets hold, and nobody reads it.
+        let head = connection.exchange(&vec![b'x'; 64 << 20]).await.unwrap();
+        assert_eq!((head.status, head.keep), (413, None));
+        drop(receiver);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_left_is_told_from_one_that_may_have() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut connection = Connection::plain(TcpStream::connect(address).await.unwrap());
+        drop(listener.accept().await.unwrap());
+        while connection.is_quiet() {
+            tokio::task::yield_now().await;
+        }
+        // The receiver is gone, but its system still takes the first bytes.
+        let first = connection.exchange(b"POST / HTTP/1.1\r\n\r\n").await;
+        assert!(matches!(
+            first,
+            Err(Unsent::Perhaps(Failure::ConnectionLost))
+        ));
+        let second = connection.exchange(b"POST / HTTP/1.1\r\n\r\n").await;
+        assert!(matches!(
+            second,
+            Err(Unsent::Nothing(Failure::ConnectionLost))
+        ));
+    }
+}
