@@ -3,7 +3,7 @@
 //! Assignment and revocation come back as polled values, and nothing happens to the partitions until the owner says so:
 //! it can read the commit's metadata before it starts, and let what is under way finish before it lets go.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
@@ -21,9 +21,15 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// How long leaving the group may take. With a broker it takes milliseconds.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// When to nudge librdkafka after partitions came, went or were resumed. It stops fetching all others meanwhile, and when
+/// it may go on does not tell the thread that fetches, which notices within a second. It says nothing to us either, so
+/// this is tried until it must have happened.
+const NUDGES_MS: [u64; 7] = [5, 15, 30, 60, 120, 300, 600];
 
 /// How long a synchronous commit may take.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
@@ -73,6 +79,8 @@ pub struct Consumer {
     wake: Arc<Notify>,
     /// Rebalances that the owner has been told of and has not answered.
     unanswered: RefCell<Vec<(bool, Vec<TopicPartition>)>>,
+    /// Since when fetching may stand still, and how often that was looked after.
+    stirred: Cell<Option<(Instant, usize)>>,
 }
 
 #[derive(Default)]
@@ -186,6 +194,7 @@ impl Consumer {
             inner: ManuallyDrop::new(inner),
             wake,
             unanswered: RefCell::default(),
+            stirred: Cell::default(),
         })
     }
 
@@ -194,6 +203,7 @@ impl Consumer {
         if let Some(polled) = self.rebalance() {
             return polled;
         }
+        self.nudge_if_due();
         loop {
             match self.inner.poll(Duration::ZERO) {
                 Some(Ok(message)) => return Polled::Record(message),
@@ -235,7 +245,60 @@ impl Consumer {
 
     /// Ends when there may be something to poll. Edge-triggered: poll until [`Polled::Idle`] first, and bound the wait.
     pub async fn wait(&self) {
-        self.wake.notified().await;
+        match self.next_nudge() {
+            None => self.wake.notified().await,
+            Some(at) => tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(at) => {}
+            },
+        }
+    }
+
+    fn stirred(&self) {
+        self.stirred.set(Some((Instant::now(), 0)));
+    }
+
+    fn next_nudge(&self) -> Option<Instant> {
+        let (since, done) = self.stirred.get()?;
+        let after = NUDGES_MS.get(done)?;
+        Some(since + Duration::from_millis(*after))
+    }
+
+    fn nudge_if_due(&self) {
+        let Some((since, done)) = self.stirred.get() else {
+            return;
+        };
+        match self.next_nudge() {
+            None => self.stirred.set(None),
+            Some(at) if at <= Instant::now() => {
+                self.stirred.set(Some((since, done + 1)));
+                if let Err(error) = self.nudge() {
+                    tracing::debug!(%error, "kafka.consumer.nudge_failed");
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Asks the leaders of our partitions for something, which has the threads that fetch from them look about.
+    fn nudge(&self) -> KafkaResult<()> {
+        let mut list = self.inner.assignment()?;
+        if list.count() == 0 {
+            return Ok(());
+        }
+        list.set_all_offsets(Offset::End)?;
+        let native = self.inner.client().native_ptr();
+        // SAFETY: the client outlives the calls, the list is copied, and options and queue are destroyed once. An answer to a
+        // queue that is gone is thrown away.
+        unsafe {
+            let what = rdkafka_sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+            let options = rdkafka_sys::rd_kafka_AdminOptions_new(native, what);
+            let queue = rdkafka_sys::rd_kafka_queue_new(native);
+            rdkafka_sys::rd_kafka_ListOffsets(native, list.ptr(), options, queue);
+            rdkafka_sys::rd_kafka_AdminOptions_destroy(options);
+            rdkafka_sys::rd_kafka_queue_destroy(queue);
+        }
+        Ok(())
     }
 
     /// A handle that ends [`Consumer::wait`], for whoever has other news for the owner.
@@ -285,6 +348,7 @@ impl Consumer {
         self.unanswered
             .borrow_mut()
             .retain(|(assigned, _)| !assigned);
+        self.stirred();
         assign(&self.inner, &list)
     }
 
@@ -293,6 +357,7 @@ impl Consumer {
         self.unanswered
             .borrow_mut()
             .retain(|(assigned, _)| *assigned);
+        self.stirred();
         release(&self.inner, &list(partitions))
     }
 
@@ -302,6 +367,7 @@ impl Consumer {
     }
 
     pub fn resume(&self, partition: &TopicPartition) -> KafkaResult<()> {
+        self.stirred();
         self.inner.resume(&list(std::slice::from_ref(partition)))
     }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use pushrail_kafka::rdkafka::Message as _;
 use pushrail_kafka::rdkafka::consumer::CommitMode;
 use pushrail_kafka::{Consumer, Polled};
 use pushrail_testkit::{cluster, wait_until};
 use tokio::time::Instant;
 
-use crate::support::{committed, fill, partition, poll_until};
+use crate::support::{committed, fill, fill_sized, partition, poll_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_goes_with_an_assignment_unanswered_does_not_hang() {
@@ -184,4 +185,49 @@ async fn the_wake_is_not_lost_when_records_come_behind_other_events() {
     })
     .await;
     reader.await.expect("without a panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_resumed_is_read_at_once() {
+    let cluster = cluster().await;
+    let topic = cluster.topic("resumed", 1).await;
+    let group = cluster.unique("resumed");
+    // More than is prefetched: at the end of a partition a fetch would wait for the next record.
+    fill_sized(cluster, &topic, 0..12_000, 1_000).await;
+    let config = cluster.connection().consumer(&group, "pushrail-test");
+    let read = tokio::task::spawn_blocking(move || {
+        let consumer = Consumer::new(&config, &[&topic]).expect("a consumer");
+        poll_until(&consumer, |polled| start(&consumer, polled));
+        let next = || {
+            poll_until(&consumer, |polled| match polled {
+                Polled::Record(message) => Some(message.offset()),
+                _ => None,
+            })
+        };
+        let tp = partition(&topic, 0);
+        let (mut last, mut took) = (next(), Duration::ZERO);
+        for _ in 0..8 {
+            consumer.pause(&tp).expect("it pauses");
+            poll_for(&consumer, Duration::from_millis(50));
+            let resumed = Instant::now();
+            consumer.resume(&tp).expect("it resumes");
+            let offset = next();
+            took += resumed.elapsed();
+            assert_eq!(offset, last + 1);
+            last = offset;
+        }
+        took
+    });
+    let took = read.await.expect("without a panic");
+    // Left alone, librdkafka takes half a second each time, on average.
+    assert!(took < Duration::from_secs(2), "{took:?} for eight times");
+}
+
+/// Polls a consumer that has nothing to give.
+fn poll_for(consumer: &Consumer, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        assert!(matches!(consumer.poll(), Polled::Idle));
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

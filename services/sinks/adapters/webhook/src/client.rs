@@ -68,8 +68,12 @@ impl Client {
         }
     }
 
-    async fn post(&self, record: &Record, progress: &mut Progress) -> Result<(), Failure> {
-        let started = Instant::now();
+    async fn post(
+        &self,
+        record: &Record,
+        started: Instant,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let token = match &self.grant {
             None => None,
             Some(grant) => {
@@ -78,7 +82,7 @@ impl Client {
             }
         };
         let request = self.request(record, token.as_deref());
-        let (mut connection, mut head) = self.exchange(request.bytes(), progress).await?;
+        let (mut connection, mut head) = self.exchange(request.bytes(), started, progress).await?;
         let status = head.status;
         progress.phase = Phase::Reading;
         if let (401, Some(grant), Some(token)) = (status, &self.grant, &token) {
@@ -106,9 +110,10 @@ impl Client {
     async fn exchange(
         &self,
         request: &[u8],
+        started: Instant,
         progress: &mut Progress,
     ) -> Result<(Connection, Head), Failure> {
-        if let Some(mut connection) = self.pool.checkout() {
+        if let Some(mut connection) = self.pool.checkout(started) {
             progress.phase = Phase::Waiting;
             match connection.exchange(request).await {
                 Ok(head) => return Ok((connection, head)),
@@ -235,14 +240,15 @@ impl pushrail_sink_core::Client for Client {
             };
         };
         let mut progress = Progress::default();
-        if deadline <= Instant::now() {
+        let started = Instant::now();
+        if deadline <= started {
             // Nothing is sent that nobody would wait for.
             return Reply {
                 answer: None,
                 failure: Some(Failure::Timeout(progress.phase)),
             };
         }
-        let failure = match timeout_at(deadline, self.post(record, &mut progress)).await {
+        let failure = match timeout_at(deadline, self.post(record, started, &mut progress)).await {
             Ok(result) => result.err(),
             Err(_) => Some(Failure::Timeout(progress.phase)),
         };

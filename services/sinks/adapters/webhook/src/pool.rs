@@ -38,8 +38,7 @@ struct Idle {
 
 impl Pool {
     /// The connection that was used last and still lives.
-    pub(crate) fn checkout(&self) -> Option<Connection> {
-        let now = Instant::now();
+    pub(crate) fn checkout(&self, now: Instant) -> Option<Connection> {
         loop {
             let mut idle = lock(&self.0).idle.pop()?;
             if now < idle.until && idle.connection.is_quiet() {

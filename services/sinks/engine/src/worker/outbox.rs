@@ -159,14 +159,15 @@ impl Outbox {
         let mut key = [0; Hyphenated::LENGTH];
         let key = audit::key(conclusion.item.destination_id(), &mut key);
         if let Some(outcome) = audited {
-            self.count(&conclusion, outcome);
+            let now_us = clock::now_us();
+            self.count(&conclusion, outcome, now_us);
             let mut value = std::mem::take(&mut self.value);
             value.clear();
             audit::write(
                 &conclusion,
                 outcome,
                 &self.kind,
-                clock::now_us(),
+                now_us,
                 self.attempt_schema_id,
                 &mut self.rng,
                 &mut value,
@@ -220,7 +221,12 @@ impl Outbox {
         self.send(topic, key, record.event.value(), Some(headers), token);
     }
 
-    fn count(&self, conclusion: &Conclusion, outcome: pushrail_schemas::attempt::Outcome) {
+    fn count(
+        &self,
+        conclusion: &Conclusion,
+        outcome: pushrail_schemas::attempt::Outcome,
+        now_us: i64,
+    ) {
         if conclusion.attempt.is_some() {
             self.metrics
                 .attempts
@@ -230,7 +236,7 @@ impl Outbox {
                 .inc();
         }
         if conclusion.next == Next::Delivered && conclusion.item.record.attempt == 1 {
-            let us = clock::now_us() - conclusion.item.record.event.received_at_us();
+            let us = now_us - conclusion.item.record.event.received_at_us();
             self.metrics
                 .delivery_seconds
                 .observe(us.max(0) as f64 / 1e6);
