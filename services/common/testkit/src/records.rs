@@ -61,7 +61,7 @@ pub fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
 }
 
 impl Cluster {
-    /// A producer for [`Cluster::produce_with`] in a loop.
+    /// A producer for whoever writes many records in a loop.
     pub fn producer(&self) -> FutureProducer {
         self.connection()
             .producer("pushrail-test")

@@ -1,8 +1,8 @@
 //! The webhook destination: one signed POST an event.
 //!
 //! This crate owns one call and what its outcome means. It refuses to retry, to batch, to follow redirects, to use a
-//! proxy of the environment, or to connect to an address that its guard has not vetted. The way of an event:
-//! [`check`] (pure, at configuration time) → [`client`] → [`pool`] or [`connect`] ([`resolve`], [`tls`]) → [`http1`] → [`classify`].
+//! proxy of the environment, or to connect to an address that its guard has not vetted. The way of an event: `check`
+//! (pure, at configuration time) → `client` → `pool` or `connect` (`resolve`, `tls`) → `http1` → `classify`.
 
 mod body;
 mod check;
