@@ -18,7 +18,7 @@
 //! **Durability.** Memory comes first, so a duplicate right behind its original is caught. The entry is also written to the
 //! topic `dedup`, in the partition of the same number, as one of the copies of the record: the relay settles the
 //! source offset only when all copies are acknowledged, so every offset that was ever committed has its entry there.
-//! Whoever is assigned the partition reads the entries back before it handles a record ([`restore`]). Cases:
+//! Whoever is assigned the partition reads the entries back before it handles a record (`restore`). Cases:
 //!
 //! - Crash after the entry was written, before the commit: the entry is restored, the record is read again at its offset,
 //!   and is the original again.

@@ -4,7 +4,7 @@
 //! the connections and a producer. A message never changes threads, because that costs more than sending it.
 //!
 //! [`core`] decides and does no I/O: it is told what happened and when, and answers with what to do. That makes every
-//! policy in it testable on a seed, at any speed, under any order of events. [`worker`] does what `core` says.
+//! policy in it testable on a seed, at any speed, under any order of events. `worker` does what `core` says.
 //! The engine knows no adapter and no SDK; it sees destinations through `pushrail-sink-core`.
 
 pub mod core;
