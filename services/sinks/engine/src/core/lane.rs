@@ -181,7 +181,7 @@ impl Lane {
             _ if self.failing => 0,
             None if self.flights.iter().any(|f| f.overdue) => 0,
             None => share.at_most,
-            Some(_) if share.alone => share.at_most,
+            Some(_) if share.alone || !self.is_its_own_limit() => share.at_most,
             Some(latency) => {
                 // With the cap that it is growing towards: what waits now is sent then.
                 let by_latency = limits.lane_in_flight_max as f64 / latency.as_secs_f64().max(1e-6);
@@ -193,6 +193,12 @@ impl Lane {
             }
         };
         worth.max(limits.unproven_queue_max).min(share.at_most)
+    }
+
+    /// Whether what waits here waits for this destination, and not for its turn: then the whole worker is busy, and putting
+    /// records off would only make more work of them.
+    fn is_its_own_limit(&self) -> bool {
+        self.bucket.is_some() || self.flights.len() * 4 >= self.cap as usize * 3
     }
 
     /// Nothing has come back for too long while something is overdue: what waits would wait for nothing.
