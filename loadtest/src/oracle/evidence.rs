@@ -27,7 +27,8 @@ pub enum Fate {
 pub(super) struct Copies {
     /// On `deliver.*` without an attempt or deferral behind them: by the router.
     pub(super) routed: Vec<(i64, i64)>,
-    /// On `deliver.*` after one attempt or deferral: by the retry mover.
+    /// On `deliver.*` after one attempt or deferral: by the retry mover, which may have repeated a step on the way there, so
+    /// the earlier time is the one at which the record was put on its first tier.
     pub(super) moved: Vec<(i64, i64)>,
     /// On a tier, after one attempt or deferral: by the sink.
     pub(super) spilled: Vec<(i64, i64)>,
@@ -108,7 +109,9 @@ impl Evidence {
         let tiers = TIERS
             .iter()
             .map(|tier| (tier.topic.to_owned(), groups::RETRY, true));
-        for (topic, group, spill) in std::iter::once((deliver, groups::SINK, false)).chain(tiers) {
+        // When each attempt or deferral was first put on a tier. Whatever carried it from there may have been repeated.
+        let mut spilled_at: HashMap<(Pair, u32, u32), i64> = HashMap::new();
+        for (topic, group, spill) in tiers.chain([(deliver, groups::SINK, false)]) {
             let committed = kafka::committed(bootstrap, group, &topic)?;
             let mut steps: HashMap<(Pair, u32, u32), Step> = HashMap::new();
             let read = kafka::read_all(bootstrap, &topic, |message| {
@@ -125,8 +128,14 @@ impl Evidence {
                 }
             })?;
             for ((pair, attempt, deferrals), step) in steps {
+                let first = step.iter().map(|(written, _)| *written).min();
+                if let Some(first) = first.filter(|_| spill) {
+                    let known = spilled_at
+                        .entry((pair, attempt, deferrals))
+                        .or_insert(first);
+                    *known = first.min(*known);
+                }
                 if spill && self.delivered.get(&pair).is_some_and(|t| t.len() > 1) {
-                    let first = step.iter().map(|(written, _)| *written).min();
                     self.copies.entry(pair).or_default().spills.extend(first);
                 }
                 if step.len() < 2 {
@@ -138,7 +147,11 @@ impl Evidence {
                     (false, 0, 0) => &mut copies.routed,
                     (false, ..) => &mut copies.moved,
                 };
-                list.extend(again(step, spill));
+                let since = spilled_at.get(&(pair, attempt, deferrals));
+                list.extend(again(step, spill).into_iter().map(|(first, second)| {
+                    let since = since.filter(|_| !spill);
+                    (since.copied().unwrap_or(first).min(first), second)
+                }));
             }
             self.topic_records.push((topic, read));
         }

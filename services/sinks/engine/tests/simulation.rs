@@ -37,6 +37,7 @@ fn mixed(seed: u64) -> World {
             2 => Temper::Flaky,
             3 => Temper::Refuse,
             4 => Temper::Slow,
+            5 => Temper::Gone,
             _ => Temper::Well,
         };
         world.destination(temper);
@@ -70,6 +71,21 @@ fn crashes_at_any_moment_lose_nothing() {
         world.run_until_settled(Duration::from_secs(4 * 3_600));
         world.assert_conserved();
         world.assert_duplicates_were_under_way_at_a_crash();
+    });
+}
+
+#[test]
+fn nothing_waits_for_a_destination_that_wants_nothing() {
+    on_every_seed(|seed| {
+        let mut world = World::new(seed, 4);
+        let gone = world.destination(Temper::Gone);
+        world.destination(Temper::Well);
+        world.flood(gone, 500, Duration::from_millis(200));
+        world.publish_evenly(500, Duration::from_secs(3));
+        // Sooner than a suspended destination is tried again, and than what was put off so long would come back.
+        world.run(Duration::from_secs(30));
+        assert_eq!(world.owed(), 0);
+        world.assert_no_duplicates();
     });
 }
 

@@ -84,6 +84,10 @@ impl Breaker {
         self.state == State::Closed
     }
 
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self.state, State::Suspended { .. })
+    }
+
     pub(super) fn gate(&self, now: Instant) -> Gate {
         match self.state {
             State::Closed => Gate::Open,

@@ -69,13 +69,7 @@ impl Core {
                 lane.push(item);
                 self.ring_up(at);
             }
-            Err(Full::Suspended) => {
-                let fault = Fault::destination(
-                    "suspended",
-                    "The destination is suspended until its configuration is mended.",
-                );
-                self.set_aside(item, "suspended", fault, destination.payload_mode);
-            }
+            Err(Full::Suspended) => self.suspended(item, destination.payload_mode),
             Err(full) => {
                 let (at_least, cause) = match full {
                     Full::Shut { until } => {
@@ -123,6 +117,26 @@ impl Core {
             cause,
         };
         self.conclude(item, next, None, PayloadMode::Full, first);
+    }
+
+    fn suspended(&mut self, item: Item, payload_mode: PayloadMode) {
+        let fault = Fault::destination(
+            "suspended",
+            "The destination is suspended until its configuration is mended.",
+        );
+        self.set_aside(item, "suspended", fault, payload_mode);
+    }
+
+    /// What waits in the lane of a destination that has just been suspended shares the fate of what comes after it.
+    pub(super) fn set_waiting_aside(&mut self, at: usize) {
+        while let Some(lane) = self.lanes[at].as_mut()
+            && let Some(item) = lane.pop()
+        {
+            let payload_mode = lane.destination.payload_mode;
+            self.queued -= 1;
+            self.queued_cost -= item.cost();
+            self.suspended(item, payload_mode);
+        }
     }
 
     /// To the dead letters without an attempt.

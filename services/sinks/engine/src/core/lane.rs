@@ -160,6 +160,9 @@ impl Lane {
         match self.breaker.gate(now) {
             Gate::Shut { until } => return Err(Full::Shut { until }),
             Gate::Suspended => return Err(Full::Suspended),
+            Gate::Probe if !self.queue.is_empty() && self.breaker.is_suspended() => {
+                return Err(Full::Suspended);
+            }
             // The first is the probe; one behind it would only have to be put off when it fails.
             Gate::Probe if !self.queue.is_empty() => return Err(Full::Shut { until: now }),
             Gate::Probe | Gate::Open => {}

@@ -101,10 +101,7 @@ impl Core {
             }
         }
         let destination = Arc::clone(&lane.destination);
-        let shut = match lane.breaker.state() {
-            BreakerState::Open { until } | BreakerState::Suspended { until } => Some(until),
-            BreakerState::Closed | BreakerState::HalfOpen => None,
-        };
+        let state = lane.breaker.state();
         let made = Made {
             evidence: Arc::new(outcome.evidence),
             started_at_us: flown.started_at_us,
@@ -118,14 +115,18 @@ impl Core {
         for (item, verdict) in flown.items.into_iter().zip(verdicts) {
             self.conclude_attempt(now, item, verdict, made.clone(), &destination);
         }
-        if let Some(until) = shut {
-            // What waits behind a breaker that has just opened would wait for nothing.
-            let at_least = if was_closed {
-                until.saturating_duration_since(now.instant)
-            } else {
-                Duration::ZERO
-            };
-            self.spill(now, at, at_least, Cause::Shut);
+        // What waits behind a breaker that has just opened would wait for nothing.
+        match state {
+            BreakerState::Open { until } => {
+                let at_least = if was_closed {
+                    until.saturating_duration_since(now.instant)
+                } else {
+                    Duration::ZERO
+                };
+                self.spill(now, at, at_least, Cause::Shut);
+            }
+            BreakerState::Suspended { .. } => self.set_waiting_aside(at),
+            BreakerState::Closed | BreakerState::HalfOpen => {}
         }
     }
 

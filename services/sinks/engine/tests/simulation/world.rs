@@ -39,6 +39,8 @@ pub(crate) enum Temper {
     Flaky,
     /// Refuses some records for good.
     Refuse,
+    /// Answers 410: wants nothing any more.
+    Gone,
 }
 
 #[derive(Clone, Debug)]
@@ -476,7 +478,7 @@ impl World {
         let temper = self.temper(batch[0].delivery.destination_id);
         let takes = match temper {
             Temper::Well | Temper::Slow => true,
-            Temper::Hang | Temper::Fail => false,
+            Temper::Hang | Temper::Fail | Temper::Gone => false,
             Temper::Flaky => self.rng.random(),
             Temper::Refuse => !batch[0].delivery.event_id.as_u128().is_multiple_of(3),
         };
@@ -496,6 +498,9 @@ impl World {
             (true, _) => Verdict::Delivered,
             (false, Temper::Refuse) => Verdict::Reject {
                 fault: Fault::record("http_400", "no"),
+            },
+            (false, Temper::Gone) => Verdict::Suspend {
+                fault: Fault::destination("http_410", "gone"),
             },
             (false, _) => Verdict::Retry {
                 fault: Fault::destination("http_503", "later"),
@@ -651,6 +656,12 @@ impl World {
     /// Longest time from publication to the first attempt at a destination that is well.
     pub(crate) fn worst_wait_of_the_healthy(&self) -> Duration {
         self.worst_wait
+    }
+
+    /// Deliveries that neither ended well nor as dead letters yet.
+    pub(crate) fn owed(&self) -> usize {
+        let ended = |id: &&Uuid| self.delivered.contains_key(*id) || self.dead.contains(*id);
+        self.published.iter().filter(|id| !ended(id)).count()
     }
 
     pub(crate) fn deferrals_of_the_healthy(&self) -> usize {
