@@ -3,7 +3,10 @@
 //! Assignment and revocation come back as polled values, and nothing happens to the partitions until the owner says so:
 //! it can read the commit's metadata before it starts, and let what is under way finish before it lets go.
 
-use std::cell::{Cell, RefCell};
+mod commit;
+mod nudge;
+
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
@@ -16,23 +19,17 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
 };
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use nudge::Nudges;
 
 /// How long leaving the group may take. With a broker it takes milliseconds.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-
-/// When to nudge librdkafka after partitions came, went or were resumed. It stops fetching all others meanwhile, and when
-/// it may go on does not tell the thread that fetches, which notices within a second. It says nothing to us either, so
-/// this is tried until it must have happened.
-const NUDGES_MS: [u64; 7] = [5, 15, 30, 60, 120, 300, 600];
-
-/// How long a synchronous commit may take.
-const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A partition, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,8 +76,7 @@ pub struct Consumer {
     wake: Arc<Notify>,
     /// Rebalances that the owner has been told of and has not answered.
     unanswered: RefCell<Vec<(bool, Vec<TopicPartition>)>>,
-    /// Since when fetching may stand still, and how often that was looked after.
-    stirred: Cell<Option<(Instant, usize)>>,
+    nudges: Nudges,
 }
 
 #[derive(Default)]
@@ -194,7 +190,7 @@ impl Consumer {
             inner: ManuallyDrop::new(inner),
             wake,
             unanswered: RefCell::default(),
-            stirred: Cell::default(),
+            nudges: Nudges::default(),
         })
     }
 
@@ -203,7 +199,11 @@ impl Consumer {
         if let Some(polled) = self.rebalance() {
             return polled;
         }
-        self.nudge_if_due();
+        if self.nudges.is_due()
+            && let Err(error) = nudge::ask_leaders(&self.inner)
+        {
+            tracing::debug!(%error, "kafka.consumer.nudge_failed");
+        }
         loop {
             match self.inner.poll(Duration::ZERO) {
                 Some(Ok(message)) => return Polled::Record(message),
@@ -245,60 +245,13 @@ impl Consumer {
 
     /// Ends when there may be something to poll. Edge-triggered: poll until [`Polled::Idle`] first, and bound the wait.
     pub async fn wait(&self) {
-        match self.next_nudge() {
+        match self.nudges.next() {
             None => self.wake.notified().await,
             Some(at) => tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(at) => {}
             },
         }
-    }
-
-    fn stirred(&self) {
-        self.stirred.set(Some((Instant::now(), 0)));
-    }
-
-    fn next_nudge(&self) -> Option<Instant> {
-        let (since, done) = self.stirred.get()?;
-        let after = NUDGES_MS.get(done)?;
-        Some(since + Duration::from_millis(*after))
-    }
-
-    fn nudge_if_due(&self) {
-        let Some((since, done)) = self.stirred.get() else {
-            return;
-        };
-        match self.next_nudge() {
-            None => self.stirred.set(None),
-            Some(at) if at <= Instant::now() => {
-                self.stirred.set(Some((since, done + 1)));
-                if let Err(error) = self.nudge() {
-                    tracing::debug!(%error, "kafka.consumer.nudge_failed");
-                }
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Asks the leaders of our partitions for something, which has the threads that fetch from them look about.
-    fn nudge(&self) -> KafkaResult<()> {
-        let mut list = self.inner.assignment()?;
-        if list.count() == 0 {
-            return Ok(());
-        }
-        list.set_all_offsets(Offset::End)?;
-        let native = self.inner.client().native_ptr();
-        // SAFETY: the client outlives the calls, the list is copied, and options and queue are destroyed once. An answer to a
-        // queue that is gone is thrown away.
-        unsafe {
-            let what = rdkafka_sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-            let options = rdkafka_sys::rd_kafka_AdminOptions_new(native, what);
-            let queue = rdkafka_sys::rd_kafka_queue_new(native);
-            rdkafka_sys::rd_kafka_ListOffsets(native, list.ptr(), options, queue);
-            rdkafka_sys::rd_kafka_AdminOptions_destroy(options);
-            rdkafka_sys::rd_kafka_queue_destroy(queue);
-        }
-        Ok(())
     }
 
     /// A handle that ends [`Consumer::wait`], for whoever has other news for the owner.
@@ -348,7 +301,7 @@ impl Consumer {
         self.unanswered
             .borrow_mut()
             .retain(|(assigned, _)| !assigned);
-        self.stirred();
+        self.nudges.begin();
         assign(&self.inner, &list)
     }
 
@@ -357,7 +310,7 @@ impl Consumer {
         self.unanswered
             .borrow_mut()
             .retain(|(assigned, _)| *assigned);
-        self.stirred();
+        self.nudges.begin();
         release(&self.inner, &list(partitions))
     }
 
@@ -367,7 +320,7 @@ impl Consumer {
     }
 
     pub fn resume(&self, partition: &TopicPartition) -> KafkaResult<()> {
-        self.stirred();
+        self.nudges.begin();
         self.inner.resume(&list(std::slice::from_ref(partition)))
     }
 
@@ -403,25 +356,7 @@ impl Consumer {
         if list.count() == 0 {
             return Ok(());
         }
-        let native = self.inner.client().native_ptr();
-        // SAFETY: the client outlives the call; the list is copied by it; queues are counted, and let go here.
-        unsafe {
-            match mode {
-                // rdkafka's own names no queue for the answer, so there never is one.
-                CommitMode::Async => {
-                    let queue = rdkafka_sys::rd_kafka_queue_get_consumer(native);
-                    let result = submit(native, &list, queue);
-                    rdkafka_sys::rd_kafka_queue_destroy(queue);
-                    result
-                }
-                CommitMode::Sync => {
-                    let queue = rdkafka_sys::rd_kafka_queue_new(native);
-                    let result = submit(native, &list, queue).and_then(|()| answer_of(queue));
-                    rdkafka_sys::rd_kafka_queue_destroy(queue);
-                    result
-                }
-            }
-        }
+        commit::send(&self.inner, &list, mode)
     }
 
     /// What has become of asynchronous commits since this was last asked: the newest outcome of each partition. They
@@ -446,57 +381,6 @@ impl Consumer {
             )
         };
         (result == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
-    }
-}
-
-/// Sends a commit whose answer goes to `queue`.
-///
-/// # Safety
-///
-/// `client` and `queue` must be live, and belong together.
-unsafe fn submit(
-    client: *mut rdkafka::types::RDKafka,
-    list: &TopicPartitionList,
-    queue: *mut rdkafka_sys::rd_kafka_queue_t,
-) -> KafkaResult<()> {
-    let nobody = std::ptr::null_mut();
-    // SAFETY: by our own contract; without a callback there is nothing to keep alive.
-    let result =
-        unsafe { rdkafka_sys::rd_kafka_commit_queue(client, list.ptr(), queue, None, nobody) };
-    outcome(result)
-}
-
-/// Waits for the answer to the one commit that was sent to `queue`.
-///
-/// # Safety
-///
-/// `queue` must be live.
-unsafe fn answer_of(queue: *mut rdkafka_sys::rd_kafka_queue_t) -> KafkaResult<()> {
-    let within_ms = COMMIT_WITHIN.as_millis() as i32;
-    // SAFETY: by our own contract; the event is ours until it is destroyed, and the list is the event's.
-    unsafe {
-        let event = rdkafka_sys::rd_kafka_queue_poll(queue, within_ms);
-        if event.is_null() {
-            return Err(KafkaError::ConsumerCommit(
-                RDKafkaErrorCode::OperationTimedOut,
-            ));
-        }
-        let mut result = outcome(rdkafka_sys::rd_kafka_event_error(event));
-        let list = rdkafka_sys::rd_kafka_event_topic_partition_list(event);
-        if !list.is_null() {
-            for at in 0..(*list).cnt as usize {
-                result = result.and(outcome((*(*list).elems.add(at)).err));
-            }
-        }
-        rdkafka_sys::rd_kafka_event_destroy(event);
-        result
-    }
-}
-
-fn outcome(code: RDKafkaRespErr) -> KafkaResult<()> {
-    match code {
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::ConsumerCommit(code.into())),
     }
 }
 
