@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use aws_lc_rs::digest;
 use pushrail_kafka::Connection;
+use pushrail_schemas::avro;
 use pushrail_schemas::config::{API_KEY_PREFIX, ApiKey, TENANT_PREFIX, Tenant};
 use pushrail_schemas::registry::{Ids, Registry as RegistryClient};
 use pushrail_servers::{Kafka, Registry};
@@ -79,6 +80,13 @@ impl Bed {
             })?;
         }
         filler.finish()
+    }
+
+    /// Id of the schema that vendors write to the tenant's direct topic.
+    pub async fn event_input_id(&self) -> anyhow::Result<u32> {
+        let registry = RegistryClient::new(&self.registry.url(), None)?;
+        let topic = topics::direct(TENANT);
+        Ok(registry.id(&topic, avro::EVENT_INPUT).await?)
     }
 
     fn write_tenant(&self) -> anyhow::Result<()> {

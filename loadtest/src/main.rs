@@ -49,6 +49,8 @@ enum Proof {
     Scaling,
     /// Everything is killed at random; nothing may be lost
     Conservation,
+    /// Malformed requests, records and configurations: what each is told
+    BadInput,
 }
 
 impl Proof {
@@ -60,6 +62,7 @@ impl Proof {
             Proof::Memory => Scenario::Memory,
             Proof::Scaling => Scenario::Scaling,
             Proof::Conservation => Scenario::Conservation,
+            Proof::BadInput => Scenario::BadInput,
         }
     }
 }

@@ -53,7 +53,12 @@ pub async fn events(load: Load, customers: u32, payload_len: usize) -> anyhow::R
         let sequence = load.first + n;
         let customer = sample::customer((sequence % u64::from(customers)) as u32);
         let payload = sample::payload(sequence, sent_us, payload_len);
-        let value = event_input(load.schema_id, &customer, payload.as_bytes());
+        let value = event_input(
+            load.schema_id,
+            sample::EVENT_TYPE,
+            &customer,
+            payload.as_bytes(),
+        );
         filler.send(Record {
             topic: &topic,
             key: &customer,
@@ -94,10 +99,10 @@ async fn paced(
 }
 
 /// An `EventInput` in Confluent wire format, fields as `EventInput.avsc` orders them.
-fn event_input(schema_id: u32, customer: &str, payload: &[u8]) -> Vec<u8> {
+pub fn event_input(schema_id: u32, event_type: &str, customer: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 96);
     pushrail_schemas::wire::start(schema_id, &mut out);
-    bytes(sample::EVENT_TYPE.as_bytes(), &mut out);
+    bytes(event_type.as_bytes(), &mut out);
     bytes(customer.as_bytes(), &mut out);
     bytes(payload, &mut out);
     // occurred_at, idempotency_key and source are null.
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_direct_event_is_what_the_schema_says() {
-        let value = event_input(7, "customer-1", b"{\"a\":1}");
+        let value = event_input(7, sample::EVENT_TYPE, "customer-1", b"{\"a\":1}");
         assert_eq!(&value[..5], &[0, 0, 0, 0, 7]);
         let expected = [
             &[30u8][..],

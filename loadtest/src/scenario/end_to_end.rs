@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pushrail_schemas::{avro, registry};
-use pushrail_topology::topics;
 
 use super::{Options, wait};
 use crate::bed::Bed;
@@ -12,7 +10,7 @@ use crate::destinations::Family;
 use crate::generator::{self, direct, http};
 use crate::receiver::{Arrival, Receiver};
 use crate::report::Report;
-use crate::sample::{self, TENANT};
+use crate::sample;
 use crate::services::{Kind, Service};
 use crate::stats::{Latency, median};
 
@@ -92,10 +90,7 @@ impl Stage {
         let receiver = Receiver::start(1).await?;
         let family = Family::new(20, DESTINATIONS);
         bed.configure(family.records(&bed.ring, |n| receiver.url(n))?)?;
-        let client = registry::Registry::new(&bed.registry.url(), None)?;
-        let input_schema_id = client
-            .id(&topics::direct(TENANT), avro::EVENT_INPUT)
-            .await?;
+        let input_schema_id = bed.event_input_id().await?;
         let mut services = Vec::new();
         for kind in Kind::ALL {
             services.push(Service::start(&bed, kind, kind.name(), &[]).await?);

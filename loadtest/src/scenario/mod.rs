@@ -1,5 +1,6 @@
 //! The scenarios: each proves one promise, by itself, on servers of its own.
 
+mod bad_input;
 mod conservation;
 mod end_to_end;
 mod isolation;
@@ -23,6 +24,7 @@ pub enum Scenario {
     EndToEnd,
     Memory,
     Scaling,
+    BadInput,
 }
 
 /// How a scenario is run.
@@ -35,13 +37,14 @@ pub struct Options {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 6] = [
+    pub const ALL: [Scenario; 7] = [
         Scenario::Speed,
         Scenario::EndToEnd,
         Scenario::Isolation,
         Scenario::Memory,
         Scenario::Scaling,
         Scenario::Conservation,
+        Scenario::BadInput,
     ];
 
     /// Longest that it may take.
@@ -74,6 +77,7 @@ impl Scenario {
             Scenario::EndToEnd => end_to_end::run(options).await,
             Scenario::Memory => memory::run(options).await,
             Scenario::Scaling => scaling::run(options).await,
+            Scenario::BadInput => bad_input::run(options).await,
         }
     }
 }

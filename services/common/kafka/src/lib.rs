@@ -7,6 +7,7 @@
 mod connection;
 mod consumer;
 mod producer;
+pub mod property;
 pub mod relay;
 mod wake;
 pub mod worker;
@@ -24,7 +25,13 @@ pub const METADATA_LEN_MAX_DEFAULT: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Kafka client: {0}")]
-    Client(#[from] rdkafka::error::KafkaError),
+    Client(rdkafka::error::KafkaError),
     #[error("Kafka gave up on this client: {0}")]
     Fatal(String),
+}
+
+impl From<rdkafka::error::KafkaError> for Error {
+    fn from(error: rdkafka::error::KafkaError) -> Self {
+        Error::Client(error)
+    }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use pushrail_kafka::Connection;
 use pushrail_obs::{LogFormat, Options};
 
+use crate::values::{parse_base_url, parse_brokers, parse_share};
 use crate::{Hidden, Property};
 
 /// Where a service's settings are read from and shown.
@@ -52,6 +53,7 @@ pub struct KafkaArgs {
         id = "kafka_bootstrap",
         env = "PUSHRAIL_KAFKA",
         value_name = "HOST:PORT",
+        value_parser = parse_brokers,
         default_value = "127.0.0.1:9092"
     )]
     pub bootstrap: String,
@@ -85,6 +87,7 @@ pub struct RegistryArgs {
         id = "registry_url",
         env = "PUSHRAIL_REGISTRY",
         value_name = "URL",
+        value_parser = parse_base_url,
         default_value = "http://127.0.0.1:8081"
     )]
     pub url: String,
@@ -143,7 +146,8 @@ pub struct OpsArgs {
         long = "otlp-endpoint",
         id = "otlp_endpoint",
         env = "PUSHRAIL_OTLP_ENDPOINT",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = parse_base_url
     )]
     pub otlp_endpoint: Option<String>,
     /// Share of accepted events that are traced, from 0 to 1. Events whose publisher traces them always are.
@@ -152,6 +156,7 @@ pub struct OpsArgs {
         id = "trace_ratio",
         env = "PUSHRAIL_TRACE_RATIO",
         value_name = "SHARE",
+        value_parser = parse_share,
         default_value_t = 0.01
     )]
     pub trace_ratio: f64,

@@ -248,17 +248,17 @@ impl Defaults {
     fn explain(&self, error: clap::Error) -> Error {
         let argument = match error.get(ContextKind::InvalidArg) {
             Some(ContextValue::String(argument)) => argument.clone(),
-            _ => return Error::Usage(error),
+            _ => return Error::Usage(masked(error)),
         };
         let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
-            return Error::Usage(error);
+            return Error::Usage(masked(error));
         };
         let flag = argument.split([' ', '=']).next().unwrap_or_default();
         let from = |(place, origin): (&tree::Place, &Origin)| {
             (place.flag == flag && self.values[place].contains(value)).then(|| origin.clone())
         };
         let Some(origin) = self.origins.iter().find_map(from) else {
-            return Error::Usage(error);
+            return Error::Usage(masked(error));
         };
         let problem = match std::error::Error::source(&error) {
             Some(source) => source.to_string(),
@@ -276,6 +276,24 @@ impl Defaults {
             },
         }
     }
+}
+
+/// Takes the value of a librdkafka property out of what clap says: a misspelt name does not tell whether it is a credential.
+fn masked(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let is_property = |argument: String| argument.starts_with("--kafka-property");
+    if text(ContextKind::InvalidArg).is_some_and(is_property)
+        && let Some((name, _)) = text(ContextKind::InvalidValue)
+            .as_deref()
+            .and_then(|given| given.split_once('='))
+    {
+        let shown = ContextValue::String(format!("{name}=***"));
+        error.insert(ContextKind::InvalidValue, shown);
+    }
+    error
 }
 
 /// Puts the properties of file and environment in front of those that flags give, so that a flag replaces one property

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use pushrail_kafka::property;
 use zeroize::Zeroize;
 
 /// A secret setting: given as it is or as `@path` of a file that holds it. Nothing prints it.
@@ -106,10 +107,13 @@ impl FromStr for Property {
                 },
             }
         }
-        match pairs.iter().find(|(name, _)| name.is_empty()) {
-            Some(_) => Err("has no name before =".into()),
-            None => Ok(Property(pairs)),
+        for (name, value) in &pairs {
+            if name.is_empty() {
+                return Err("has no name before =".into());
+            }
+            property::check(name, value)?;
         }
+        Ok(Property(pairs))
     }
 }
 
@@ -143,6 +147,44 @@ impl fmt::Display for Property {
 impl fmt::Debug for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads `host:port,host:port`. For clap's `value_parser`.
+pub(crate) fn parse_brokers(text: &str) -> Result<String, String> {
+    let is_broker = |part: &str| {
+        // librdkafka takes the protocol of a listener in front, as brokers advertise it.
+        let address = part.rsplit_once("://").map_or(part, |(_, rest)| rest);
+        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+        let named = address.rsplit_once(':');
+        named.is_some_and(|(host, port)| !host.is_empty() && is_port(port))
+            && !part.starts_with("http")
+    };
+    match text.split(',').all(|part| is_broker(part.trim())) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "must be host:port of one broker or several, comma separated, such as 127.0.0.1:9092"
+                .into(),
+        ),
+    }
+}
+
+/// Reads the base URL of a server. For clap's `value_parser`.
+pub(crate) fn parse_base_url(text: &str) -> Result<String, String> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(['/', ':']) => Ok(text.to_owned()),
+        _ => Err("must be a URL that begins with http:// or https://".into()),
+    }
+}
+
+/// Reads a share from 0 to 1. For clap's `value_parser`.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1".into()),
     }
 }
 
@@ -204,11 +246,33 @@ mod tests {
         );
         assert_eq!(read("debug=broker,topic"), [pair("debug", "broker,topic")]);
         assert_eq!(
-            read("sasl.oauthbearer.extensions=a=1,b=2"),
-            [pair("sasl.oauthbearer.extensions", "a=1,b=2")]
+            read("ssl.cipher.suites=a=1,b=2"),
+            [pair("ssl.cipher.suites", "a=1,b=2")]
         );
         assert!("nonsense".parse::<Property>().is_err());
         assert!("=x".parse::<Property>().is_err());
+    }
+
+    #[test]
+    fn a_server_is_a_url_and_a_share_at_most_all() {
+        for url in ["http://127.0.0.1:8081", "https://registry.example/base"] {
+            assert_eq!(parse_base_url(url).as_deref(), Ok(url));
+        }
+        for text in [
+            "registry.internal",
+            "127.0.0.1:4318",
+            "http://",
+            "https:///x",
+            "ftp://a",
+        ] {
+            assert!(parse_base_url(text).is_err(), "{text}");
+        }
+        for (text, share) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0)] {
+            assert_eq!(parse_share(text), Ok(share));
+        }
+        for text in ["2", "-0.1", "NaN", "half", ""] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -180,10 +180,57 @@ fn any_librdkafka_property_passes_through() {
     assert_eq!(properties["retries"], "5");
     assert!(!format!("{effective:?} {ingest:?}").contains("hunter2"));
     let (ingest, _) =
-        Given::new("ingest --kafka-property a.b=1 --kafka-property debug=x,y").ingest();
-    assert_eq!(ingest.kafka.connection().properties["debug"], "x,y");
-    let given = Given::new("ingest").env("PUSHRAIL_KAFKA_PROPERTIES", "a.b=1,c.d=2");
+        Given::new("ingest --kafka-property linger.ms=1 --kafka-property debug=broker,topic")
+            .ingest();
+    assert_eq!(
+        ingest.kafka.connection().properties["debug"],
+        "broker,topic"
+    );
+    let given = Given::new("ingest").env("PUSHRAIL_KAFKA_PROPERTIES", "linger.ms=1,client.rack=2");
     assert_eq!(given.ingest().0.kafka.connection().properties.len(), 2);
+}
+
+#[test]
+fn a_property_that_cannot_be_passed_on_is_refused_where_it_was_given() {
+    let error = Given::new("ingest --kafka-property sasl.passwrd=hunter2").error();
+    assert!(
+        error.contains("'sasl.passwrd=***' for '--kafka-property"),
+        "{error}"
+    );
+    assert!(
+        error.contains("librdkafka has no property sasl.passwrd"),
+        "{error}"
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+    let given = Given::new("ingest").env("PUSHRAIL_KAFKA_PROPERTIES", "acks=1");
+    let error = given.error();
+    assert!(
+        error.starts_with("PUSHRAIL_KAFKA_PROPERTIES: acks stays all"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_address_that_is_none_names_the_flag_and_the_form() {
+    for (given, flag, part) in [
+        ("--kafka 127.0.0.1", "--kafka", "host:port"),
+        ("--kafka http://127.0.0.1:9092", "--kafka", "host:port"),
+        ("--kafka a:1,:2", "--kafka", "host:port"),
+        (
+            "--otlp-endpoint 127.0.0.1:4318",
+            "--otlp-endpoint",
+            "http://",
+        ),
+    ] {
+        let error = Given::new(&format!("ingest {given}")).error();
+        assert!(
+            error.contains(flag) && error.contains(part),
+            "{given}: {error}"
+        );
+    }
+    let brokers = "SASL_SSL://a.example:9093,[::1]:9092";
+    let (ingest, _) = Given::new(&format!("ingest --kafka {brokers}")).ingest();
+    assert_eq!(ingest.kafka.connection().bootstrap, brokers);
 }
 
 #[test]
@@ -318,11 +365,15 @@ fn a_file_of_variables_fills_what_the_environment_leaves_open() {
 
 #[test]
 fn a_stronger_place_replaces_one_property_and_not_all_of_them() {
-    let file = "[kafka.properties]\n'a.a' = 'file'\n'b.b' = 'file'\n'c.c' = 'file'\n";
-    let given = Given::new("ingest --kafka-property c.c=flag")
+    let file = "[kafka.properties]\n'client.rack' = 'file'\n'sasl.username' = 'file'\n'ssl.ca.location' = 'file'\n";
+    let given = Given::new("ingest --kafka-property ssl.ca.location=flag")
         .file(file)
-        .env("PUSHRAIL_KAFKA_PROPERTIES", "b.b=env,c.c=env");
+        .env(
+            "PUSHRAIL_KAFKA_PROPERTIES",
+            "sasl.username=env,ssl.ca.location=env",
+        );
     let properties = given.ingest().0.kafka.connection().properties;
-    let values = ["a.a", "b.b", "c.c"].map(|name| properties[name].as_str());
+    let values =
+        ["client.rack", "sasl.username", "ssl.ca.location"].map(|name| properties[name].as_str());
     assert_eq!(values, ["file", "env", "flag"]);
 }

@@ -79,7 +79,7 @@ impl Target {
 
 fn peer(url: &Url, port: u16, guard: &Guard) -> Result<(Peer, ServerName<'static>), String> {
     let address = match url.host() {
-        Some(Host::Domain(name)) => return named(name),
+        Some(Host::Domain(name)) => return named(name, guard),
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
         None => return Err("must name a host".to_owned()),
@@ -89,8 +89,13 @@ fn peer(url: &Url, port: u16, guard: &Guard) -> Result<(Peer, ServerName<'static
     Ok((peer, ServerName::IpAddress(address.into())))
 }
 
-fn named(name: &str) -> Result<(Peer, ServerName<'static>), String> {
+fn named(name: &str, guard: &Guard) -> Result<(Peer, ServerName<'static>), String> {
     let name = name.strip_suffix('.').unwrap_or(name);
+    // RFC 6761: whoever is asked, these are loopback. Said now, and not by every delivery.
+    if name == "localhost" || name.ends_with(".localhost") {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        guard.check(loopback).map_err(|error| error.to_string())?;
+    }
     let server_name = ServerName::try_from(name.to_owned())
         .map_err(|_| "must name a host that is a valid DNS name".to_owned())?;
     Ok((Peer::Name(format!("{name}.").into()), server_name))
@@ -143,6 +148,9 @@ mod tests {
             "0xa9fea9fe",
             "100.100.100.200",
             "[fd00:ec2::254]",
+            "localhost",
+            "LOCALHOST.",
+            "hooks.localhost",
         ] {
             let error = parse(&format!("https://{host}/x")).err().expect(host);
             assert!(error.contains("not a public address"), "{host}: {error}");
@@ -157,6 +165,7 @@ mod tests {
         assert_eq!(target.host, Peer::Address(address));
         assert_eq!(target.host_header, "127.0.0.1:8080");
         assert!(target.server_name.is_none());
+        assert!(Target::parse("https://localhost/", &guard, true).is_ok());
     }
 
     #[test]
