@@ -23,6 +23,9 @@ const PARTITIONS: i32 = 12;
 /// The start of a run, which opens connections, is not measured.
 const WARM_UP_US: i64 = 3_000_000;
 
+/// The first runs of the plan, which warm up.
+const UNMEASURED: usize = 2;
+
 #[derive(Clone, Copy, Debug)]
 struct Size {
     destinations: u32,
@@ -85,14 +88,18 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     let mut runs = Vec::new();
     for (n, (rate, dark)) in plan(size).into_iter().enumerate() {
         let run = stage.go(n, rate, dark).await?;
+        let is_measured = n >= UNMEASURED;
         eprintln!(
-            "  {rate:.0}/s, {}: p50 {:.1} ms, p99 {:.1} ms, {:.0}/s to the healthy",
+            "  {rate:.0}/s, {}{}: p50 {:.1} ms, p99 {:.1} ms, {:.0}/s to the healthy",
             if dark { "30 % dark" } else { "all healthy" },
+            if is_measured { "" } else { " (warming up)" },
             run.latency.p50_ms,
             run.latency.p99_ms,
             run.healthy_per_second
         );
-        runs.push(run);
+        if is_measured {
+            runs.push(run);
+        }
     }
     stage.sink.stop().await?;
     stage.retry.stop().await?;
@@ -100,10 +107,16 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     Ok(report(options, size, &runs))
 }
 
-/// Every run: at each rate, without and with dark ones in turn.
+/// Every run: at each rate, without and with dark ones in turn, after a pair at the highest rate in which the broker's
+/// compiler does its work.
 fn plan(size: Size) -> Vec<(f64, bool)> {
-    let pairs = |rate: &f64| [(*rate, false), (*rate, true)].repeat(size.pairs);
-    size.rates.iter().flat_map(pairs).collect()
+    let pair = |rate: f64| [(rate, false), (rate, true)];
+    let highest = size.rates.iter().copied().fold(0.0, f64::max);
+    let measured = size
+        .rates
+        .iter()
+        .flat_map(|rate| pair(*rate).repeat(size.pairs));
+    pair(highest).into_iter().chain(measured).collect()
 }
 
 /// Three of ten are dark.
@@ -231,7 +244,7 @@ fn report(options: Options, size: Size, runs: &[Run]) -> Report {
     report.method = format!(
         "{} destinations whose ids all hash to partition {PARTITION} of {PARTITIONS}, one sink. In every other run 30 % of \
          them are dark: hanging, dripping a byte every 200 ms, 503, reset, a body of 1 GiB, a fifth each. Deliveries \
-         are published open loop, round robin, for {} s; {} pairs of runs at each rate, alternating. Latency is from the \
+         are published open loop, round robin, for {} s; {} pairs of runs at each rate, alternating, after a pair that warms up. Latency is from the \
          time a delivery was due to its arrival, healthy destinations only, the first {} s left out. Medians over runs.",
         size.destinations,
         size.seconds,

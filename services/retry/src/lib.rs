@@ -64,6 +64,7 @@ impl Settings {
             commit_interval: self.commit_interval,
             metadata_len_max: self.metadata_len_max,
             drain_timeout: self.drain_timeout,
+            linger: Some(LINGER),
             ..relay::Settings::new(&self.group, &self.client_id, topics)
         }
     }
@@ -97,6 +98,10 @@ pub async fn run(
     })
     .await;
 }
+
+/// What waited for seconds at least may wait this much longer, so that the next attempts of many dark destinations are a few
+/// requests to the broker, and not one each.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// A worker that has not come round for so long is stuck: nothing it does takes more than seconds.
 const STUCK_AFTER: Duration = Duration::from_secs(60);

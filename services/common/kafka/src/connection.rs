@@ -1,6 +1,7 @@
 //! From settings to client configurations.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
@@ -39,6 +40,16 @@ impl Connection {
                 .set("message.timeout.ms", "0")
                 .set("topic.metadata.refresh.interval.ms", "30000");
         })
+    }
+
+    /// As [`Connection::producer`], for records that nobody waits for: each may wait `linger` for others of its batch, since
+    /// a batch costs the broker as much as one record. The operator's `linger.ms` wins.
+    pub fn batching_producer(&self, client_id: &str, linger: Duration) -> ClientConfig {
+        let mut config = self.producer(client_id);
+        if !self.properties.contains_key("linger.ms") {
+            config.set("linger.ms", linger.as_millis().to_string());
+        }
+        config
     }
 
     /// A member of a consumer group that commits by itself. The figures keep its memory bounded and its takeover fast:

@@ -141,6 +141,9 @@ pub struct Settings {
     /// Topics to read; a name that starts with `^` is a pattern.
     pub topics: Vec<String>,
     pub commit_interval: Duration,
+    /// How long a copy may wait for others of its batch; `None` is as short as a producer's usual. The operator's
+    /// `linger.ms` wins.
+    pub linger: Option<Duration>,
     /// Longest commit metadata, in bytes; no more than the brokers' `offset.metadata.max.bytes`.
     pub metadata_len_max: usize,
     /// Copies that may await their acknowledgement before reading stops.
@@ -163,6 +166,7 @@ impl Settings {
             client_id: client_id.into(),
             topics,
             commit_interval: Duration::from_millis(500),
+            linger: None,
             metadata_len_max: crate::METADATA_LEN_MAX_DEFAULT,
             outstanding_max: 20_000,
             held_bytes_max: 32 * 1024 * 1024,

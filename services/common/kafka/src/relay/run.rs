@@ -35,7 +35,11 @@ pub async fn run<H: Handler>(
         &connection.consumer(&settings.group, &settings.client_id),
         &topics,
     )?;
-    let mut producer = Producer::new(&connection.producer(&settings.client_id))?;
+    let writes = match settings.linger {
+        Some(linger) => connection.batching_producer(&settings.client_id, linger),
+        None => connection.producer(&settings.client_id),
+    };
+    let mut producer = Producer::new(&writes)?;
     let waker = consumer.waker();
     producer.on_ready(move || waker.notify_one());
     let now = Instant::now();

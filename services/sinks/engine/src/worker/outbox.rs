@@ -2,6 +2,7 @@
 //! acknowledged.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use pushrail_clock as clock;
 use pushrail_kafka::rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
@@ -60,6 +61,10 @@ enum Topic {
     DeadLetters,
 }
 
+/// Nobody waits for what a sink writes: a request for each partition of the audit topic every 10 ms took as much of a
+/// machine as consuming did.
+const LINGER: Duration = Duration::from_millis(50);
+
 impl Outbox {
     pub(super) fn new(
         settings: &Settings,
@@ -67,12 +72,7 @@ impl Outbox {
         metrics: Metrics,
         seed: u64,
     ) -> Result<Self, Error> {
-        let mut config = settings.connection.producer(client_id);
-        if !settings.connection.properties.contains_key("linger.ms") {
-            // Nobody waits for these, and one batch costs the broker as much as one record: a request for each partition of
-            // the audit topic every 10 ms took as much of a machine as consuming did.
-            config.set("linger.ms", "50");
-        }
+        let config = settings.connection.batching_producer(client_id, LINGER);
         Ok(Outbox {
             producer: Producer::new(&config)?,
             slots: Vec::new(),
