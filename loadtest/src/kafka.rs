@@ -41,6 +41,7 @@ impl Filler {
             .set("enable.idempotence", "true")
             .set("linger.ms", linger_ms.to_string())
             .set("batch.size", "500000")
+            .set("compression.type", "lz4")
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", "120000")
             .create()?;
@@ -81,10 +82,6 @@ impl Filler {
             .write(kind, &mut String::new(), |name, value| {
                 pairs.push((name, value.to_owned()))
             });
-        pairs.push((
-            pushrail_schemas::headers::EVENT_TYPE,
-            sample::EVENT_TYPE.to_owned(),
-        ));
         for (key, value) in &pairs {
             headers = headers.insert(Header {
                 key,

@@ -92,6 +92,7 @@ pub async fn run(job: Job) -> anyhow::Result<Drained> {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "10")
+        .set("compression.type", "lz4")
         .set("partitioner", "murmur2_random")
         .create_with_context(Acks::default())?;
     let poster = Poster::new(crate::destinations::SIGNING_KEY, &job.receiver.to_string())?;

@@ -14,7 +14,8 @@ use pushrail_vault::KeyRing;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Workers")]
 pub(crate) struct WorkerArgs {
-    /// Threads, each a member of the consumer group with partitions and connections of its own; 0 takes one a CPU core.
+    /// Threads, each a member of the consumer group with partitions and connections of its own; 0 takes one a CPU core, but
+    /// for one core, which Kafka's client and the kernel need.
     #[arg(
         long,
         env = "PUSHRAIL_WORKERS",
@@ -45,7 +46,7 @@ pub(crate) struct WorkerArgs {
 impl WorkerArgs {
     pub(crate) fn count(&self) -> usize {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1)),
             workers => workers,
         }
     }

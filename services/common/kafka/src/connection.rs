@@ -33,6 +33,9 @@ impl Connection {
                 // What topics.toml allows a record to have; librdkafka alone would refuse more than 1,000,000 bytes.
                 .set("message.max.bytes", "2097152")
                 .set("linger.ms", "2")
+                // A broker pays more for writing, replicating and reading a kilobyte than lz4 costs, and a fan-out writes the
+                // same payload many times into one batch.
+                .set("compression.type", "lz4")
                 .set("batch.num.messages", "10000")
                 .set("queue.buffering.max.messages", "100000")
                 .set("queue.buffering.max.kbytes", "131072")
@@ -46,7 +49,11 @@ impl Connection {
     /// a batch costs the broker as much as one record. The operator's `linger.ms` wins.
     pub fn batching_producer(&self, client_id: &str, linger: Duration) -> ClientConfig {
         let mut config = self.producer(client_id);
-        if !self.properties.contains_key("linger.ms") {
+        if !self
+            .properties
+            .keys()
+            .any(|name| spelling(name) == "linger.ms")
+        {
             config.set("linger.ms", linger.as_millis().to_string());
         }
         config
@@ -113,8 +120,43 @@ impl Connection {
             .set("reconnect.backoff.max.ms", "1000");
         set(&mut config);
         for (name, value) in &self.properties {
-            config.set(name, value);
+            config.set(spelling(name), value);
         }
         config
+    }
+}
+
+/// librdkafka has two names for some properties that we set. Given both it takes one of them, so there must not be two.
+fn spelling(name: &str) -> &str {
+    match name {
+        "metadata.broker.list" => "bootstrap.servers",
+        "compression.codec" => "compression.type",
+        "delivery.timeout.ms" => "message.timeout.ms",
+        "queue.buffering.max.ms" => "linger.ms",
+        "request.required.acks" => "acks",
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_operator_says_wins() {
+        let mut connection = Connection::new("127.0.0.1:9092");
+        let linger = Duration::from_millis(50);
+        let ours = connection.batching_producer("x", linger);
+        assert_eq!(ours.get("linger.ms"), Some("50"));
+        assert_eq!(ours.get("compression.type"), Some("lz4"));
+        for (name, value) in [
+            ("queue.buffering.max.ms", "1"),
+            ("compression.codec", "none"),
+        ] {
+            connection.properties.insert(name.into(), value.into());
+        }
+        let theirs = connection.batching_producer("x", linger);
+        assert_eq!(theirs.get("linger.ms"), Some("1"));
+        assert_eq!(theirs.get("compression.type"), Some("none"));
     }
 }

@@ -128,7 +128,7 @@ impl Relay<'_> {
             ));
         }
         self.send_rest();
-        self.rewind(now);
+        self.rewind(now)?;
         let offered = self.offer_held(handler, now);
         if offered || is_tick {
             self.resume(now);
@@ -160,7 +160,7 @@ impl Relay<'_> {
             match self.consumer.poll() {
                 Polled::Record(message) => {
                     busy = true;
-                    self.receive(handler, message);
+                    self.receive(handler, message)?;
                 }
                 // Nothing for this worker yet, which must be answered too: until then the group gives it nothing more.
                 Polled::Assigned(partitions) if partitions.is_empty() => {
@@ -192,12 +192,16 @@ impl Relay<'_> {
         wake
     }
 
-    fn receive(&mut self, handler: &mut impl Handler, message: BorrowedMessage<'_>) {
+    fn receive(
+        &mut self,
+        handler: &mut impl Handler,
+        message: BorrowedMessage<'_>,
+    ) -> Result<(), Error> {
         let is_blocked = self.is_blocked();
         let key = Key(message.topic(), message.partition());
         let offset = message.offset();
         let Some((tp, partition)) = self.partitions.get_key_value_mut(&key) else {
-            return;
+            return Ok(());
         };
         let mut arrival = partition.receive(offset);
         if let Arrival::Cut(from) = arrival {
@@ -205,13 +209,13 @@ impl Relay<'_> {
             tracing::error!(partition = %tp, offset, from, "relay.log_truncated");
             partition.restart(from, self.pending.next_epoch());
             if from < offset {
-                seek(self.consumer, tp, from);
+                self.consumer.seek(tp, from)?;
             } else {
                 arrival = partition.receive(offset);
             }
         }
         if arrival != Arrival::New {
-            return;
+            return Ok(());
         }
         if is_blocked || partition.must_queue() {
             self.held_bytes += partition.held.push(message.detach());
@@ -220,7 +224,7 @@ impl Relay<'_> {
                 Counters::add(&self.counters.pauses, 1);
                 partition.held.paused = self.consumer.pause(tp).is_ok();
             }
-            return;
+            return Ok(());
         }
         let record = Incoming {
             topic: message.topic(),
@@ -244,6 +248,7 @@ impl Relay<'_> {
                 self.held_bytes += partition.held.push(message.detach());
             }
         }
+        Ok(())
     }
 
     /// Offers what is held again where its time has come.
@@ -407,12 +412,13 @@ impl Relay<'_> {
     }
 
     /// Reads partitions again whose refused records are the last that were under way.
-    fn rewind(&mut self, now: Instant) {
+    fn rewind(&mut self, now: Instant) -> Result<(), Error> {
         for (tp, partition) in &mut self.partitions {
             if let Some(offset) = partition.rewind(now) {
-                seek(self.consumer, tp, offset);
+                self.consumer.seek(tp, offset)?;
             }
         }
+        Ok(())
     }
 
     /// Waits for what is under way, and commits it.
@@ -426,12 +432,5 @@ impl Relay<'_> {
             self.send_rest();
         }
         self.save().await;
-    }
-}
-
-/// Nothing to be done about a failure but to say so: the partition is no longer read by us then.
-fn seek(consumer: &Consumer, tp: &TopicPartition, offset: i64) {
-    if let Err(error) = consumer.seek(tp, offset) {
-        tracing::error!(%error, partition = %tp, offset, "relay.seek_failed");
     }
 }

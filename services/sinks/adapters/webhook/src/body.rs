@@ -14,13 +14,7 @@ const FRAME_LEN_MAX: usize = 256;
 
 /// How much to reserve, so that writing rarely reallocates.
 pub(crate) fn len_hint(event: &Event) -> usize {
-    FRAME_LEN_MAX
-        + event.event_type().len()
-        + event.customer_external_id().len()
-        + event.idempotency_key().map_or(0, str::len)
-        + event.source().map_or(0, str::len)
-        + event.payload().len()
-        + event.metadata().len()
+    FRAME_LEN_MAX + event.value().len()
 }
 
 pub(crate) fn write(event: &Event, out: &mut Vec<u8>) {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pushrail_sink_core::{Evidence, Outcome, Record};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use uuid::fmt::Hyphenated;
 
 use crate::check::Plan;
 use crate::classify::{Answer, Reply, classify};
 use crate::connect::Dialer;
+use crate::deadlines::Deadlines;
 use crate::failure::{Failure, Phase};
 use crate::headers::Fixed;
 use crate::http1::{Appetite, Connection, Head, Unsent};
@@ -39,6 +40,7 @@ pub struct Client {
     grant: Option<Box<Grant>>,
     dialer: Dialer,
     pool: Pool,
+    deadlines: Deadlines,
 }
 
 /// How far a call has got, so that a deadline can tell.
@@ -65,6 +67,7 @@ impl Client {
             grant,
             dialer,
             pool: Pool::default(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -248,9 +251,10 @@ impl pushrail_sink_core::Client for Client {
                 failure: Some(Failure::Timeout(progress.phase)),
             };
         }
-        let failure = match timeout_at(deadline, self.post(record, started, &mut progress)).await {
-            Ok(result) => result.err(),
-            Err(_) => Some(Failure::Timeout(progress.phase)),
+        let post = self.post(record, started, &mut progress);
+        let failure = match self.deadlines.timeout_at(deadline, post).await {
+            Some(result) => result.err(),
+            None => Some(Failure::Timeout(progress.phase)),
         };
         let mut answer = progress.answer;
         if let Some(answer) = &mut answer {

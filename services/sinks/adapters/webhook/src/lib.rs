@@ -10,6 +10,7 @@ mod classify;
 mod client;
 mod config;
 mod connect;
+mod deadlines;
 mod evidence;
 mod failure;
 mod headers;
@@ -20,6 +21,7 @@ mod resolve;
 mod rfc3339;
 mod sign;
 mod target;
+
 mod tls;
 
 use std::net::SocketAddr;
