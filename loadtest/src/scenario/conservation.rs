@@ -98,6 +98,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
         service.ready().await?;
     }
     let left = wait::settled(&bed.bootstrap(), size.settle).await?;
+    // What moves while the evidence is gathered would be seen twice or not at all.
+    for service in &mut services {
+        service.stop().await.context("after the run")?;
+    }
     let arrivals = receiver.arrivals().await?;
     let (bootstrap, ids) = (bed.bootstrap(), family.ids.clone());
     let gather = move || Evidence::gather(&bootstrap, &arrivals, &ids);
@@ -111,9 +115,6 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
             .collect::<Vec<_>>()
             .join("\n");
         eprintln!("  lost: {:#?}\n{words}", verdict.lost_examples);
-    }
-    for service in &mut services {
-        service.stop().await.context("after the run")?;
     }
     bed.stop().await;
     Ok(report(

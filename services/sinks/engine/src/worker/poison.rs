@@ -1,9 +1,11 @@
 //! Finding a record that kills the process.
 //!
-//! Every owner of a partition counts its start in the commit metadata, and takes the count back once work goes well. An
-//! owner that finds several starts without success handles the partition with care: it names each record as suspect in a
-//! commit before it handles it, for as long as it takes to get past what could have been under way. The next owner that
-//! still finds a suspect there knows which record it was, and sets it aside.
+//! Every owner of a partition counts its start in the commit metadata, and takes the count back once work goes well: when
+//! the commit has moved, which it can't past a record that kills its reader, or when nothing has happened for a while. So
+//! processes that are killed from outside, however often, convict nobody. An owner that finds several starts without
+//! success handles the partition with care: it names each record as suspect in a commit before it handles it, for as long
+//! as it takes to get past what could have been under way. The next owner that still finds a suspect there knows which
+//! record it was, and sets it aside.
 
 use std::time::Duration;
 
@@ -14,8 +16,9 @@ use tokio::time::Instant;
 const BOOTS_MAX: u32 = 3;
 /// How long work must go well for earlier starts to be forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
-/// Records handled with care after which the partition is trusted again.
-const CAREFUL_RECORDS: u32 = 500;
+/// Records handled with care after which the partition is trusted again. One that kills its reader lies at the commit or a
+/// little above it; where it lies higher, the next few deaths begin a search from a later commit.
+const CAREFUL_RECORDS: u32 = 100;
 /// How long a suspect is handled alone. What it has not killed by then it kills no more, and a destination that hangs must
 /// not hold up the others.
 const ALONE_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +31,8 @@ pub(super) struct Watch {
     /// The record that is being handled alone, and until when.
     alone: Option<(i64, Instant)>,
     forgiven_at: Instant,
+    /// The commit that was found at the start.
+    found: i64,
 }
 
 impl Watch {
@@ -44,6 +49,7 @@ impl Watch {
             handled: 0,
             alone: None,
             forgiven_at: now + FORGIVEN_AFTER,
+            found: ledger.committable(),
         }
     }
 
@@ -82,9 +88,10 @@ impl Watch {
                 .is_some_and(|(offset, until)| now < until && ledger.is_pending(offset))
     }
 
-    /// Work goes on: after a while, what earlier owners went through no longer counts.
+    /// Work goes on: what earlier owners went through no longer counts.
     pub(super) fn progress(&mut self, ledger: &mut Ledger, now: Instant) {
-        if !self.careful && now >= self.forgiven_at && ledger.marks() != Marks::default() {
+        let goes_well = ledger.committable() > self.found || now >= self.forgiven_at;
+        if !self.careful && goes_well && ledger.marks() != Marks::default() {
             ledger.set_marks(Marks::default());
         }
     }
@@ -142,6 +149,40 @@ mod tests {
             watch.progress(&mut ledger, now + FORGIVEN_AFTER);
             committed = ledger.metadata(4_096);
         }
+    }
+
+    #[test]
+    fn deaths_in_quick_succession_convict_nobody_while_the_commit_moves() {
+        let (mut base, mut committed) = (0, String::new());
+        for _ in 0..20 {
+            let now = Instant::now();
+            let mut ledger = Ledger::new(base, &committed);
+            let mut watch = Watch::start(&mut ledger, now);
+            assert!(!watch.is_careful());
+            ledger.receive(base);
+            ledger.settle(base);
+            watch.progress(&mut ledger, now);
+            (base, committed) = (ledger.committable(), ledger.metadata(4_096));
+        }
+    }
+
+    #[test]
+    fn a_commit_that_stands_still_is_no_success() {
+        let mut committed = String::new();
+        let careful = |committed: &mut String| {
+            let now = Instant::now();
+            let mut ledger = Ledger::new(7, committed);
+            let mut watch = Watch::start(&mut ledger, now);
+            // What is above the record that kills is settled, and moves nothing.
+            ledger.receive(7);
+            ledger.receive(8);
+            ledger.settle(8);
+            watch.progress(&mut ledger, now);
+            *committed = ledger.metadata(4_096);
+            watch.is_careful()
+        };
+        let lives: Vec<bool> = (0..4).map(|_| careful(&mut committed)).collect();
+        assert_eq!(lives, [false, false, false, true]);
     }
 
     #[test]
