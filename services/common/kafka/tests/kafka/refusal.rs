@@ -183,9 +183,10 @@ fn assert_once_of(records: &[Record], value: usize) {
 /// Kafka refuses a batch that is too large as a whole: small ones keep the innocent out of it.
 fn small_batches(cluster: &Cluster) -> Connection {
     let mut connection = cluster.connection();
-    connection
-        .properties
-        .insert("batch.size".into(), "1500".into());
+    // Compressed, what is too large here would not be.
+    for (name, value) in [("batch.size", "1500"), ("compression.type", "none")] {
+        connection.properties.insert(name.into(), value.into());
+    }
     connection
 }
 

@@ -216,11 +216,6 @@ fn an_address_that_is_none_names_the_flag_and_the_form() {
         ("--kafka 127.0.0.1", "--kafka", "host:port"),
         ("--kafka http://127.0.0.1:9092", "--kafka", "host:port"),
         ("--kafka a:1,:2", "--kafka", "host:port"),
-        (
-            "--otlp-endpoint 127.0.0.1:4318",
-            "--otlp-endpoint",
-            "http://",
-        ),
     ] {
         let error = Given::new(&format!("ingest {given}")).error();
         assert!(

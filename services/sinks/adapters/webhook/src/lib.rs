@@ -78,7 +78,11 @@ impl Adapter for Webhook {
     };
 
     fn check(config: &Config, secrets: &Secrets, context: &Context) -> Result<(), Vec<FieldError>> {
-        check::plan(config, secrets, &check::Rules::new(context)).map(drop)
+        let rules = check::Rules::new(context);
+        let plan = check::plan(config, secrets, &rules)?;
+        plan.target
+            .check_name(&rules.guard)
+            .map_err(|message| vec![FieldError::new("config.url", message)])
     }
 
     async fn connect(&self, config: Config, secrets: Secrets) -> Result<Client, Fault> {

@@ -75,11 +75,25 @@ impl Target {
             server_name: tls.then_some(server_name),
         })
     }
+
+    /// Refuses a name that is loopback whoever is asked (RFC 6761), so that its owner is told at once. What other names
+    /// lead to is judged when they are resolved, which is what the guard rests on.
+    pub(crate) fn check_name(&self, guard: &Guard) -> Result<(), String> {
+        let Peer::Name(name) = &self.host else {
+            return Ok(());
+        };
+        let name = name.trim_end_matches('.');
+        if name != "localhost" && !name.ends_with(".localhost") {
+            return Ok(());
+        }
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        guard.check(loopback).map_err(|error| error.to_string())
+    }
 }
 
 fn peer(url: &Url, port: u16, guard: &Guard) -> Result<(Peer, ServerName<'static>), String> {
     let address = match url.host() {
-        Some(Host::Domain(name)) => return named(name, guard),
+        Some(Host::Domain(name)) => return named(name),
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
         None => return Err("must name a host".to_owned()),
@@ -89,13 +103,8 @@ fn peer(url: &Url, port: u16, guard: &Guard) -> Result<(Peer, ServerName<'static
     Ok((peer, ServerName::IpAddress(address.into())))
 }
 
-fn named(name: &str, guard: &Guard) -> Result<(Peer, ServerName<'static>), String> {
+fn named(name: &str) -> Result<(Peer, ServerName<'static>), String> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    // RFC 6761: whoever is asked, these are loopback. Said now, and not by every delivery.
-    if name == "localhost" || name.ends_with(".localhost") {
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        guard.check(loopback).map_err(|error| error.to_string())?;
-    }
     let server_name = ServerName::try_from(name.to_owned())
         .map_err(|_| "must name a host that is a valid DNS name".to_owned())?;
     Ok((Peer::Name(format!("{name}.").into()), server_name))
@@ -148,9 +157,6 @@ mod tests {
             "0xa9fea9fe",
             "100.100.100.200",
             "[fd00:ec2::254]",
-            "localhost",
-            "LOCALHOST.",
-            "hooks.localhost",
         ] {
             let error = parse(&format!("https://{host}/x")).err().expect(host);
             assert!(error.contains("not a public address"), "{host}: {error}");
@@ -165,7 +171,27 @@ mod tests {
         assert_eq!(target.host, Peer::Address(address));
         assert_eq!(target.host_header, "127.0.0.1:8080");
         assert!(target.server_name.is_none());
-        assert!(Target::parse("https://localhost/", &guard, true).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_is_always_loopback_is_refused_unless_loopback_is_allowed() {
+        let allowed = Guard::new(["127.0.0.0/8"]).unwrap();
+        for host in ["localhost", "LOCALHOST.", "hooks.localhost"] {
+            let target = parse(&format!("https://{host}/")).unwrap();
+            let error = target.check_name(&Guard::default()).unwrap_err();
+            assert!(error.contains("not a public address"), "{host}: {error}");
+            assert_eq!(target.check_name(&allowed), Ok(()));
+        }
+        for host in [
+            "example.com",
+            "localhost.example.com",
+            "notlocalhost",
+            "192.0.2.1",
+        ] {
+            if let Ok(target) = parse(&format!("https://{host}/")) {
+                assert_eq!(target.check_name(&Guard::default()), Ok(()), "{host}");
+            }
+        }
     }
 
     #[test]
