@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use crate::property::spelling;
+
 /// How to reach a Kafka cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
@@ -123,18 +125,6 @@ impl Connection {
             config.set(spelling(name), value);
         }
         config
-    }
-}
-
-/// librdkafka has two names for some properties that we set. Given both it takes one of them, so there must not be two.
-fn spelling(name: &str) -> &str {
-    match name {
-        "metadata.broker.list" => "bootstrap.servers",
-        "compression.codec" => "compression.type",
-        "delivery.timeout.ms" => "message.timeout.ms",
-        "queue.buffering.max.ms" => "linger.ms",
-        "request.required.acks" => "acks",
-        name => name,
     }
 }
 

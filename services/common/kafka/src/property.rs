@@ -13,7 +13,6 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
         return Err(reason.to_owned());
     }
     let mut config = ClientConfig::new();
-    // Callbacks can't be given as text, and whether a file can be read is known where it is.
     match config.set(name, value).create_native_config() {
         Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
             Err(format!("librdkafka has no property {name}"))
@@ -26,12 +25,24 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// librdkafka has two names for some properties that we set. Given both it takes one of them, so there must not be two.
+pub(crate) fn spelling(name: &str) -> &str {
+    match name {
+        "metadata.broker.list" => "bootstrap.servers",
+        "compression.codec" => "compression.type",
+        "delivery.timeout.ms" => "message.timeout.ms",
+        "queue.buffering.max.ms" => "linger.ms",
+        "request.required.acks" => "acks",
+        name => name,
+    }
+}
+
 /// The promise that a property would break.
 fn promised(name: &str, value: &str) -> Option<&'static str> {
     let is = |values: &[&str]| values.iter().any(|v| value.eq_ignore_ascii_case(v));
     let (yes, no) = (["true", "t", "1"], ["false", "f", "0"]);
-    match name {
-        "acks" | "request.required.acks" if !is(&["all", "-1"]) => {
+    match spelling(name) {
+        "acks" if !is(&["all", "-1"]) => {
             Some("acks stays all: what is acknowledged must be on every in-sync replica")
         }
         "enable.idempotence" if is(&no) => Some(
@@ -43,7 +54,7 @@ fn promised(name: &str, value: &str) -> Option<&'static str> {
         "auto.offset.reset" if !is(&["earliest", "smallest", "beginning", "error"]) => {
             Some("auto.offset.reset stays earliest: a partition without a commit would be skipped")
         }
-        "bootstrap.servers" | "metadata.broker.list" => Some("brokers are named by --kafka"),
+        "bootstrap.servers" => Some("brokers are named by --kafka"),
         "group.id" | "transactional.id" => Some("groups and transactions are Pushrail's own"),
         _ => None,
     }

@@ -248,10 +248,10 @@ impl Defaults {
     fn explain(&self, error: clap::Error) -> Error {
         let argument = match error.get(ContextKind::InvalidArg) {
             Some(ContextValue::String(argument)) => argument.clone(),
-            _ => return Error::Usage(masked(error)),
+            _ => return Error::Usage(error),
         };
         let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
-            return Error::Usage(masked(error));
+            return Error::Usage(error);
         };
         let flag = argument.split([' ', '=']).next().unwrap_or_default();
         let from = |(place, origin): (&tree::Place, &Origin)| {

@@ -21,7 +21,6 @@ mod resolve;
 mod rfc3339;
 mod sign;
 mod target;
-
 mod tls;
 
 use std::net::SocketAddr;
