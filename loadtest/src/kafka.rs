@@ -69,17 +69,12 @@ impl Filler {
     }
 
     /// Sends a delivery as the router would.
-    pub fn send_delivery(
-        &self,
-        topic: &str,
-        kind: &str,
-        record: &sample::Deliver,
-    ) -> anyhow::Result<()> {
+    pub fn send_delivery(&self, topic: &str, record: &sample::Deliver) -> anyhow::Result<()> {
         let mut headers = OwnedHeaders::new_with_capacity(12);
         let mut pairs: Vec<(&'static str, String)> = Vec::with_capacity(12);
         record
             .delivery
-            .write(kind, &mut String::new(), |name, value| {
+            .write(None, &mut String::new(), |name, value| {
                 pairs.push((name, value.to_owned()))
             });
         for (key, value) in &pairs {
@@ -111,7 +106,6 @@ impl Filler {
 pub struct Prefill<'a> {
     pub bootstrap: &'a str,
     pub topic: &'a str,
-    pub kind: &'a str,
     pub schema_id: u32,
     /// Destinations by number; their customers are `sample::customer(number)`.
     pub destinations: &'a [uuid::Uuid],
@@ -134,7 +128,7 @@ pub fn prefill(fill: &Prefill<'_>) -> anyhow::Result<()> {
             sent_us: pushrail_clock::now_us(),
         };
         let record = sample::deliver(fill.schema_id, order, fill.value_len);
-        filler.send_delivery(fill.topic, fill.kind, &record)?;
+        filler.send_delivery(fill.topic, &record)?;
         progress.advance(1);
     }
     filler.finish()

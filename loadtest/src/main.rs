@@ -292,7 +292,6 @@ fn run(args: Args) -> anyhow::Result<()> {
             kafka::prefill(&kafka::Prefill {
                 bootstrap: &kafka,
                 topic: &topic,
-                kind: "webhook",
                 schema_id,
                 destinations: &ids,
                 first: 0,

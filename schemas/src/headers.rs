@@ -146,8 +146,14 @@ impl Delivery {
         })
     }
 
-    /// Hands every header to `put` as text. `scratch` is reused between calls and records.
-    pub fn write(&self, kind: &str, scratch: &mut String, mut put: impl FnMut(&'static str, &str)) {
+    /// Hands every header to `put` as text. `scratch` is reused between calls and records. `kind` is for records on their
+    /// way to a topic that does not name it, as retry tiers.
+    pub fn write(
+        &self,
+        kind: Option<&str>,
+        scratch: &mut String,
+        mut put: impl FnMut(&'static str, &str),
+    ) {
         let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
         put(
             DELIVERY_ID,
@@ -163,7 +169,9 @@ impl Delivery {
             DESTINATION_ID,
             self.destination_id.hyphenated().encode_lower(&mut text),
         );
-        put(KIND, kind);
+        if let Some(kind) = kind {
+            put(KIND, kind);
+        }
         let mut number = |name, value: i64| {
             scratch.clear();
             let _ = write!(scratch, "{value}");
@@ -239,7 +247,7 @@ mod tests {
 
     fn written(delivery: &Delivery) -> Vec<(String, Vec<u8>)> {
         let mut pairs = Vec::new();
-        delivery.write("webhook", &mut String::new(), |name, value| {
+        delivery.write(Some("webhook"), &mut String::new(), |name, value| {
             pairs.push((name.to_owned(), value.as_bytes().to_vec()));
         });
         pairs

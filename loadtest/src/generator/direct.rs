@@ -41,7 +41,7 @@ pub async fn deliveries(load: Load, destinations: Vec<Uuid>) -> anyhow::Result<(
             sent_us,
         };
         let record = sample::deliver(load.schema_id, order, sample::VALUE_LEN);
-        filler.send_delivery(&topic, "webhook", &record)
+        filler.send_delivery(&topic, &record)
     })
     .await
 }

@@ -100,7 +100,6 @@ async fn prefill(bed: &Bed, family: &Family, active: u32, count: u64) -> anyhow:
         kafka::prefill(&Prefill {
             bootstrap: &bootstrap,
             topic: &topics::deliver("webhook"),
-            kind: "webhook",
             schema_id,
             destinations: &ids,
             first: 0,

@@ -120,7 +120,6 @@ impl Stage {
             kafka::prefill(&Prefill {
                 bootstrap: &bootstrap,
                 topic: &topics::deliver("webhook"),
-                kind: "webhook",
                 schema_id,
                 destinations: &family.ids,
                 first: 0,

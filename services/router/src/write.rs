@@ -99,7 +99,7 @@ impl Writing<'_> {
 impl Out for Writing<'_> {
     fn deliver(&mut self, kind: &Kind, delivery: &Delivery, value: &[u8]) {
         let mut headers = Some(OwnedHeaders::new_with_capacity(HEADERS));
-        delivery.write(&kind.name, &mut self.writer.text, |key, value| {
+        delivery.write(None, &mut self.writer.text, |key, value| {
             let value = Some(value);
             headers = headers
                 .take()

@@ -4,11 +4,12 @@
 //! `id.timestamp.body`; the plain signature covers `timestamp.body`. During a rotation every secret signs, the newest
 //! first, so a receiver passes with whichever it knows.
 
-use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::{Engine, alphabet};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use pushrail_sink_core::Secret;
+use sha2::Sha256;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
@@ -30,6 +31,9 @@ pub fn generate_secret() -> Secret {
     aws_lc_rs::rand::fill(bytes.as_mut()).expect("the system's source of randomness");
     Secret::new(format!("{PREFIX}{}", STANDARD.encode(bytes.as_ref())))
 }
+
+/// A key, hashed as far as it can be without a message.
+pub(crate) type Key = Hmac<Sha256>;
 
 /// Prepared keys of one destination, the current one first.
 pub(crate) struct Signer {
@@ -84,13 +88,11 @@ impl Signer {
 }
 
 fn sign(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::with_key(key);
+    let mut context = key.clone();
     for part in parts {
         context.update(part);
     }
-    let mut tag = [0u8; 32];
-    tag.copy_from_slice(context.sign().as_ref());
-    tag
+    context.finalize().into_bytes().into()
 }
 
 /// Reads `whsec_<base64>`. The message never quotes the secret.
@@ -110,7 +112,8 @@ pub(crate) fn parse_secret(secret: &Secret) -> Result<Key, &'static str> {
     if bytes.len() > KEY_LEN_MAX {
         return Err("is too long: it must hold at most 64 bytes");
     }
-    Ok(Key::new(HMAC_SHA256, &bytes))
+    // HMAC takes keys of any length.
+    Key::new_from_slice(&bytes).map_err(|_| "has a length that HMAC does not take")
 }
 
 #[cfg(test)]

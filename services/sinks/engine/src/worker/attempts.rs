@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use prometheus_client::metrics::histogram::Histogram;
 use pushrail_obs::trace::{Span, SpanKind};
 use pushrail_sink_core::erased::BoxFuture;
 use pushrail_sink_core::{Batch, ErasedClient, Evidence, Fault, Outcome, Record, Verdict};
@@ -22,7 +21,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::core::{Flight, Start, Target};
-use crate::metrics::Metrics;
 
 /// How much later than its deadline an adapter may end by itself before it is cut off.
 const GRACE: Duration = Duration::from_millis(500);
@@ -32,7 +30,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 const ROUND: usize = 256;
 
 pub(super) enum Done {
-    Finished(Flight, Outcome),
+    Finished {
+        flight: Flight,
+        started: Instant,
+        outcome: Outcome,
+    },
     Connected {
         lane: usize,
         to: Target,
@@ -47,17 +49,15 @@ pub(super) struct Attempts {
     wake: Arc<Notify>,
     /// By lane: a client, and what it is for. Lanes are used again for other destinations, so this is looked at each time.
     clients: Vec<Option<(Target, Arc<dyn ErasedClient>)>>,
-    metrics: Metrics,
 }
 
 impl Attempts {
-    pub(super) fn new(wake: Arc<Notify>, metrics: Metrics) -> Self {
+    pub(super) fn new(wake: Arc<Notify>) -> Self {
         Attempts {
             running: FuturesUnordered::new(),
             connected: Rc::default(),
             wake,
             clients: Vec::new(),
-            metrics,
         }
     }
 
@@ -138,7 +138,7 @@ impl Attempts {
         let (batch, spans) = traced(batch);
         let client = self.clients.get(flight.lane).and_then(Option::as_ref);
         let client = client.filter(|(to, _)| *to == Target::of(&destination));
-        let (records, seconds) = (batch.len(), self.metrics.attempt_seconds.clone());
+        let records = batch.len();
         let sending = match client {
             Some((_, client)) => Arc::clone(client).attempt(batch, deadline),
             None => {
@@ -155,7 +155,6 @@ impl Attempts {
             sending: Some(sending),
             spans,
             waker: None,
-            seconds,
         });
     }
 }
@@ -171,7 +170,6 @@ struct Attempt {
     spans: Vec<Option<Span>>,
     /// Wakes it when it is cut off.
     waker: Option<Waker>,
-    seconds: Histogram,
 }
 
 impl Future for Attempt {
@@ -201,9 +199,12 @@ impl Future for Attempt {
 
 impl Attempt {
     fn ended(&mut self, outcome: Outcome) -> Done {
-        self.seconds.observe(self.started.elapsed().as_secs_f64());
         end(std::mem::take(&mut self.spans), &outcome);
-        Done::Finished(self.flight, outcome)
+        Done::Finished {
+            flight: self.flight,
+            started: self.started,
+            outcome,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a conclusion to its audit record.
 
+use pushrail_clock as clock;
 use pushrail_schemas::attempt::{Attempt, Outcome};
 use pushrail_schemas::config::PayloadMode;
 use rand::Rng;
@@ -28,7 +29,6 @@ pub(super) fn write(
     conclusion: &Conclusion,
     outcome: Outcome,
     kind: &str,
-    now_us: i64,
     schema_id: u32,
     rng: &mut impl Rng,
     out: &mut Vec<u8>,
@@ -52,7 +52,7 @@ pub(super) fn write(
         class: class(conclusion),
         code: conclusion.fault.as_ref().map(|f| &*f.code),
         status_code: evidence.and_then(|e| e.status_code),
-        started_at_us: made.map_or(now_us, |m| m.started_at_us),
+        started_at_us: made.map_or_else(clock::now_us, |m| m.started_at_us),
         latency_us: made.map_or(0, |m| {
             i64::try_from(m.latency.as_micros()).unwrap_or(i64::MAX)
         }),

@@ -127,7 +127,7 @@ impl<'a> Worker<'a> {
         Ok(Worker {
             core: Core::new(settings.limits, kind, seed),
             outbox: Outbox::new(settings, &client_id, metrics.clone(), seed)?,
-            attempts: Attempts::new(consumer.waker(), metrics.clone()),
+            attempts: Attempts::new(consumer.waker()),
             partitions: Partitions::new(&topic, settings),
             changes: destinations.changes(),
             consumer,
@@ -259,7 +259,15 @@ impl<'a> Worker<'a> {
         let busy = !self.done.is_empty();
         for done in self.done.drain(..) {
             match done {
-                Done::Finished(flight, outcome) => self.core.finished(now, flight, outcome),
+                Done::Finished {
+                    flight,
+                    started,
+                    outcome,
+                } => {
+                    let took = now.instant.duration_since(started);
+                    self.metrics.attempt_seconds.observe(took.as_secs_f64());
+                    self.core.finished(now, flight, outcome);
+                }
                 Done::Connected { lane, to, client } if self.core.expects(lane, to) => {
                     let result = client.map(|client| self.attempts.keep(lane, to, client));
                     self.core.connected(now, lane, to, result);

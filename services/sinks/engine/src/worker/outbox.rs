@@ -159,15 +159,13 @@ impl Outbox {
         let mut key = [0; Hyphenated::LENGTH];
         let key = audit::key(conclusion.item.destination_id(), &mut key);
         if let Some(outcome) = audited {
-            let now_us = clock::now_us();
-            self.count(&conclusion, outcome, now_us);
+            self.count(&conclusion, outcome);
             let mut value = std::mem::take(&mut self.value);
             value.clear();
             audit::write(
                 &conclusion,
                 outcome,
                 &self.kind,
-                now_us,
                 self.attempt_schema_id,
                 &mut self.rng,
                 &mut value,
@@ -207,7 +205,7 @@ impl Outbox {
         };
         delivery.not_before_ms = not_before_ms;
         let mut headers = Some(OwnedHeaders::new_with_capacity(18));
-        delivery.write(&self.kind, &mut self.text, |key, value| {
+        delivery.write(Some(&self.kind), &mut self.text, |key, value| {
             let value = Some(value);
             headers = headers.take().map(|h| h.insert(Header { key, value }));
         });
@@ -221,25 +219,19 @@ impl Outbox {
         self.send(topic, key, record.event.value(), Some(headers), token);
     }
 
-    fn count(
-        &self,
-        conclusion: &Conclusion,
-        outcome: pushrail_schemas::attempt::Outcome,
-        now_us: i64,
-    ) {
-        if conclusion.attempt.is_some() {
-            self.metrics
-                .attempts
-                .get_or_create(&Outcome {
-                    outcome: outcome.as_str(),
-                })
-                .inc();
-        }
-        if conclusion.next == Next::Delivered && conclusion.item.record.attempt == 1 {
-            let us = now_us - conclusion.item.record.event.received_at_us();
-            self.metrics
-                .delivery_seconds
-                .observe(us.max(0) as f64 / 1e6);
+    fn count(&self, conclusion: &Conclusion, outcome: pushrail_schemas::attempt::Outcome) {
+        let Some(made) = &conclusion.attempt else {
+            return;
+        };
+        let label = Outcome {
+            outcome: outcome.as_str(),
+        };
+        self.metrics.attempts.get_or_create(&label).inc();
+        let record = &conclusion.item.record;
+        if conclusion.next == Next::Delivered && record.attempt == 1 {
+            let until_sent = (made.started_at_us - record.event.received_at_us()) as f64 / 1e6;
+            let seconds = until_sent + made.latency.as_secs_f64();
+            self.metrics.delivery_seconds.observe(seconds.max(0.0));
         }
     }
 
