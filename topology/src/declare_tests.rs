@@ -60,6 +60,7 @@ fn constants_say_what_the_declaration_says() {
         topics::EVENTS,
         topics::DEDUP,
         topics::AUDIT_ATTEMPTS,
+        topics::AUDIT_CHANGES,
         topics::DLQ_DIRECT,
         topics::DLQ_EVENTS,
     ]

@@ -6,6 +6,7 @@ pub const CONFIG: &str = "config";
 pub const EVENTS: &str = "events";
 pub const DEDUP: &str = "dedup";
 pub const AUDIT_ATTEMPTS: &str = "audit.attempts";
+pub const AUDIT_CHANGES: &str = "audit.changes";
 pub const DLQ_DIRECT: &str = "dlq.direct";
 pub const DLQ_EVENTS: &str = "dlq.events";
 

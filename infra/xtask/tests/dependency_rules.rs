@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pushrail-admin",
         &["pushrail-schemas", "pushrail-sink-core", "pushrail-vault"],
     ),
+    ("pushrail-store", &["pushrail-schemas"]),
     ("pushrail-testkit", &["*"]),
     // Sinks. The engine knows no adapter, an adapter knows no engine; the catalogue is where they meet.
     (
@@ -67,6 +68,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-ingest", SERVICE),
     ("pushrail-router", SERVICE),
     ("pushrail-retry", SERVICE),
+    (
+        "pushrail-control",
+        &[
+            "pushrail-admin",
+            "pushrail-clock",
+            "pushrail-http",
+            "pushrail-kafka",
+            "pushrail-obs",
+            "pushrail-schemas",
+            "pushrail-sink-core",
+            "pushrail-store",
+            "pushrail-topology",
+            "pushrail-vault",
+        ],
+    ),
     // Whatever puts services together.
     ("pushrail-dev", &["*"]),
     ("pushrail", &["*"]),

@@ -62,7 +62,8 @@ fn record(tenant_id: &str, id: &str, key: &str) -> Result<ApiKey, Error> {
     })
 }
 
-fn sha256_hex(key: &str) -> String {
+/// The digest that is kept of a key, hex.
+pub fn sha256_hex(key: &str) -> String {
     hex::encode(digest::digest(&digest::SHA256, key.as_bytes()))
 }
 

@@ -32,6 +32,19 @@ pub fn destination(
     destination_id: Uuid,
     router: impl FnOnce(&Destination) -> Vec<Problem>,
 ) -> Result<Built, Error> {
+    build(draft, adapter, context, ring, destination_id, 1, router)
+}
+
+/// As [`destination`], as any version.
+pub(crate) fn build(
+    draft: Draft,
+    adapter: &dyn ErasedAdapter,
+    context: &Context,
+    ring: &KeyRing,
+    destination_id: Uuid,
+    version: u64,
+    router: impl FnOnce(&Destination) -> Vec<Problem>,
+) -> Result<Built, Error> {
     let mut secrets = match draft.secrets {
         Value::Object(secrets) => secrets,
         _ => Map::new(),
@@ -59,7 +72,7 @@ pub fn destination(
         kind: draft.kind,
         name,
         state: draft.state,
-        version: 1,
+        version,
         config,
         secrets: None,
         event_types: draft.event_types,

@@ -7,14 +7,16 @@
 mod api_key;
 mod destination;
 mod draft;
+mod revision;
 mod rotation;
 mod secret;
 mod tenant;
 
-pub use api_key::{NewApiKey, api_key, known_api_key};
+pub use api_key::{NewApiKey, api_key, known_api_key, sha256_hex};
 pub use destination::{Built, destination};
 pub use draft::Draft;
 pub use pushrail_sink_core::FieldError;
+pub use revision::{open_secrets, revise, secret_names};
 pub use rotation::{finish_rotation, rotate_signing_secret};
 pub use secret::signing_secret;
 pub use tenant::tenant;

@@ -14,7 +14,7 @@ use crate::secret::signing_secret;
 use crate::{Built, Error};
 
 /// Where secrets that are being replaced are kept.
-const PREVIOUS: &str = "previousSigningSecrets";
+pub(crate) const PREVIOUS: &str = "previousSigningSecrets";
 
 /// The destination with a new signing secret in front of its old one.
 pub fn rotate_signing_secret(
@@ -59,7 +59,7 @@ pub fn finish_rotation(
     })
 }
 
-fn open(destination: &Destination, ring: &KeyRing) -> Result<Map<String, Value>, Error> {
+pub(crate) fn open(destination: &Destination, ring: &KeyRing) -> Result<Map<String, Value>, Error> {
     let Some(sealed) = &destination.secrets else {
         return Ok(Map::new());
     };

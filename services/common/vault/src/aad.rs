@@ -24,18 +24,26 @@ impl<'a> Aad<'a> {
 
     /// Each part after its length, so that no two rows share their bytes. Never changes: it would close every secret.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let parts: [&[u8]; 5] = [
+        joined(&[
             b"pushrail.secrets.v1",
             self.tenant_id.as_bytes(),
             self.customer_id.as_bytes(),
             self.destination_id.as_bytes(),
             &self.version.to_be_bytes(),
-        ];
-        let mut bytes = Vec::with_capacity(128);
-        for part in parts {
-            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
-            bytes.extend_from_slice(part);
-        }
-        bytes
+        ])
     }
+}
+
+/// What the answer to a request with an idempotency key is bound to.
+pub(crate) fn answer(owner: &str, key: &str) -> Vec<u8> {
+    joined(&[b"pushrail.answer.v1", owner.as_bytes(), key.as_bytes()])
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
 }

@@ -4,13 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pushrail_schemas::config::Sealed;
 use zeroize::Zeroizing;
 
-use crate::Aad;
+use crate::aad::{self, Aad};
 
 const KEY_LEN: usize = 32;
 const ID_LEN_MAX: usize = 32;
@@ -102,6 +103,20 @@ impl KeyRing {
 
     /// Seals with the current key under a fresh random nonce.
     pub fn seal(&self, aad: &Aad<'_>, plaintext: &[u8]) -> Result<Sealed, SealError> {
+        self.seal_bound(&aad.bytes(), plaintext)
+    }
+
+    /// Seals the answer to a request with an idempotency key, which may show a secret once.
+    pub fn seal_answer(
+        &self,
+        owner: &str,
+        key: &str,
+        plaintext: &[u8],
+    ) -> Result<Sealed, SealError> {
+        self.seal_bound(&aad::answer(owner, key), plaintext)
+    }
+
+    fn seal_bound(&self, bound: &[u8], plaintext: &[u8]) -> Result<Sealed, SealError> {
         let key = &self.keys[0];
         let mut nonce = [0u8; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| SealError)?;
@@ -113,7 +128,7 @@ impl KeyRing {
             .cipher
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                aead::Aad::from(aad.bytes()),
+                aead::Aad::from(bound),
                 &mut sealed[NONCE_LEN..],
             )
             .map_err(|_| SealError)?;
@@ -126,6 +141,41 @@ impl KeyRing {
 
     /// Opens with whichever key of the ring sealed it. Any change of row, version or byte refuses.
     pub fn open(&self, aad: &Aad<'_>, sealed: &Sealed) -> Result<Opened, OpenError> {
+        self.open_bound(&aad.bytes(), sealed)
+    }
+
+    /// Opens what [`KeyRing::seal_answer`] sealed.
+    pub fn open_answer(
+        &self,
+        owner: &str,
+        key: &str,
+        sealed: &Sealed,
+    ) -> Result<Opened, OpenError> {
+        self.open_bound(&aad::answer(owner, key), sealed)
+    }
+
+    /// A key for another purpose from each key of the ring, the current one first: who has one learns nothing of the ring,
+    /// nor of what is derived for any other purpose.
+    pub fn subkeys(&self, purpose: &str) -> Vec<(String, Zeroizing<[u8; 32]>)> {
+        struct Len;
+        impl KeyType for Len {
+            fn len(&self) -> usize {
+                32
+            }
+        }
+        let derive = |key: &Key| {
+            let mut out = Zeroizing::new([0u8; 32]);
+            let secret = Salt::new(HKDF_SHA256, b"pushrail.key_ring").extract(&key.material[..]);
+            let info = [purpose.as_bytes()];
+            let derived = secret.expand(&info, Len);
+            let filled = derived.and_then(|okm| okm.fill(&mut out[..]));
+            filled.expect("32 bytes are what HKDF-SHA256 gives at once");
+            (key.id.to_string(), out)
+        };
+        self.keys.iter().map(derive).collect()
+    }
+
+    fn open_bound(&self, bound: &[u8], sealed: &Sealed) -> Result<Opened, OpenError> {
         let key_id = &sealed.key_id;
         let key = self
             .keys
@@ -142,7 +192,7 @@ impl KeyRing {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = key
             .cipher
-            .open_in_place(nonce, aead::Aad::from(aad.bytes()), body);
+            .open_in_place(nonce, aead::Aad::from(bound), body);
         let plaintext = match opened {
             Ok(plaintext) => Zeroizing::new(plaintext.to_vec()),
             Err(_) => {

@@ -1,0 +1,129 @@
+//! A vendor's customers.
+
+use pushrail_schemas::identity;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::page::bounds;
+use crate::{Cursor, Error, Page, Tx};
+
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Customer {
+    pub tenant_id: String,
+    pub customer_id: Uuid,
+    pub external_id: String,
+    pub name: String,
+    pub revision: i64,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+/// Makes the customer where it is not there; says whether it did.
+pub async fn ensure(
+    tx: &mut Tx,
+    tenant_id: &str,
+    external_id: &str,
+    name: &str,
+) -> Result<(Customer, bool), Error> {
+    let made = sqlx::query(
+        "INSERT INTO customers (tenant_id, customer_id, external_id, name) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (tenant_id, customer_id) DO NOTHING",
+    )
+    .bind(tenant_id)
+    .bind(identity::customer_id(tenant_id, external_id))
+    .bind(external_id)
+    .bind(name)
+    .execute(tx.connection())
+    .await?
+    .rows_affected();
+    match get(tx, tenant_id, external_id).await? {
+        Some(customer) => Ok((customer, made > 0)),
+        // It was removed between the two statements.
+        None => Err(Error::Serialization),
+    }
+}
+
+pub async fn get(
+    tx: &mut Tx,
+    tenant_id: &str,
+    external_id: &str,
+) -> Result<Option<Customer>, Error> {
+    by_id(tx, tenant_id, identity::customer_id(tenant_id, external_id)).await
+}
+
+pub async fn by_id(
+    tx: &mut Tx,
+    tenant_id: &str,
+    customer_id: Uuid,
+) -> Result<Option<Customer>, Error> {
+    let row = sqlx::query_as(
+        "SELECT tenant_id, customer_id, external_id, name, revision,
+             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
+         FROM customers WHERE tenant_id = $1 AND customer_id = $2",
+    )
+    .bind(tenant_id)
+    .bind(customer_id)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(row)
+}
+
+/// Renames a customer, if it still has this revision; any when `None`.
+pub async fn rename(
+    tx: &mut Tx,
+    tenant_id: &str,
+    customer_id: Uuid,
+    name: &str,
+    revision: Option<i64>,
+) -> Result<Option<Customer>, Error> {
+    let row = sqlx::query_as(
+        "UPDATE customers SET name = $3, revision = revision + 1, updated_at = now()
+         WHERE tenant_id = $1 AND customer_id = $2 AND ($4::bigint IS NULL OR revision = $4)
+         RETURNING tenant_id, customer_id, external_id, name, revision,
+             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
+    )
+    .bind(tenant_id)
+    .bind(customer_id)
+    .bind(name)
+    .bind(revision)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(row)
+}
+
+/// Removes a customer with its destinations and sessions.
+pub async fn delete(tx: &mut Tx, tenant_id: &str, customer_id: Uuid) -> Result<bool, Error> {
+    let done = sqlx::query("DELETE FROM customers WHERE tenant_id = $1 AND customer_id = $2")
+        .bind(tenant_id)
+        .bind(customer_id)
+        .execute(tx.connection())
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+pub async fn list(
+    tx: &mut Tx,
+    tenant_id: &str,
+    after: Option<&Cursor>,
+    limit: u32,
+) -> Result<Page<Customer>, Error> {
+    let (at, id) = bounds(after);
+    let rows: Vec<Customer> = sqlx::query_as(
+        "SELECT tenant_id, customer_id, external_id, name, revision,
+             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
+         FROM customers
+         WHERE tenant_id = $1
+             AND ($2::timestamptz IS NULL OR (customers.created_at, customer_id) > ($2::timestamptz, $3::uuid))
+         ORDER BY customers.created_at, customer_id LIMIT $4",
+    )
+    .bind(tenant_id)
+    .bind(at)
+    .bind(id)
+    .bind(i64::from(limit) + 1)
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(Page::of(rows, limit, |row| Cursor {
+        at: row.created_at.clone(),
+        id: row.customer_id.to_string(),
+    }))
+}

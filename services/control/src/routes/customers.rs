@@ -1,0 +1,260 @@
+//! A tenant's customers.
+
+use http::Method;
+use pushrail_http::Problem;
+use pushrail_schemas::config;
+use pushrail_store::{customers, destinations, sessions};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::tenants::matches;
+use super::{List, name_problem, shown};
+use crate::api::Api;
+use crate::call::{Call, Done};
+use crate::caller::Caller;
+use crate::operation::{Operation, PAGED, handler};
+use crate::reply::{self, Reply, not_found};
+
+const TAG: &str = "Customers";
+const EXTERNAL_ID_LEN_MAX: usize = 256;
+
+pub(crate) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(Method::POST, "/v1/customers", "createCustomer", TAG, "Make a customer", handler!(create))
+            .detail("Not needed before anything else: a customer is made when it is first named. One that is there is shown as it is.")
+            .body::<Draft>()
+            .created::<View>()
+            .revision(),
+        Operation::new(Method::GET, "/v1/customers", "listCustomers", TAG, "List customers", handler!(list))
+            .query(PAGED)
+            .ok::<List<View>>(),
+        Operation::new(Method::GET, "/v1/customers/{externalId}", "getCustomer", TAG, "Show a customer", handler!(get))
+            .ok::<View>()
+            .revision(),
+        Operation::new(Method::PATCH, "/v1/customers/{externalId}", "updateCustomer", TAG, "Change a customer", handler!(update))
+            .body::<Patch>()
+            .ok::<View>()
+            .revision()
+            .conditional(),
+        Operation::new(Method::DELETE, "/v1/customers/{externalId}", "deleteCustomer", TAG, "Remove a customer with its destinations and sessions", handler!(remove))
+            .detail("What is owed to its destinations is dead-lettered.")
+            .nothing()
+            .conditional(),
+        Operation::new(Method::DELETE, "/v1/customers/{externalId}/sessions", "revokeCustomerSessions", TAG, "Revoke all sessions of a customer", handler!(revoke_sessions))
+            .detail("None counts from the next request on.")
+            .nothing(),
+    ]
+}
+
+/// A customer to be made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "CustomerDraft")]
+struct Draft {
+    /// The vendor's own id of its customer.
+    #[schemars(length(min = 1, max = 256))]
+    external_id: String,
+    /// For people.
+    #[serde(default)]
+    #[schemars(length(max = 200))]
+    name: String,
+}
+
+/// What can be changed of a customer.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "CustomerPatch")]
+struct Patch {
+    #[schemars(length(max = 200))]
+    name: String,
+}
+
+/// A customer.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Customer")]
+struct View {
+    customer_id: Uuid,
+    external_id: String,
+    name: String,
+    created_at: String,
+    updated_at: String,
+}
+
+impl View {
+    fn of(row: customers::Customer) -> Self {
+        View {
+            customer_id: row.customer_id,
+            external_id: row.external_id,
+            name: row.name,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// What is wrong with a vendor's id of its customer; the same rule that ingest has.
+pub(crate) fn external_id_problem(id: &str) -> Option<String> {
+    let good = (1..=EXTERNAL_ID_LEN_MAX).contains(&id.len()) && !id.chars().any(char::is_control);
+    (!good).then(|| format!("must have 1 to {EXTERNAL_ID_LEN_MAX} bytes and no control characters"))
+}
+
+/// The customer that is named, made if need be.
+pub(crate) async fn ensure(
+    call: &mut Call,
+    field: &str,
+    external_id: &str,
+    name: &str,
+) -> Result<customers::Customer, Problem> {
+    if let Some(message) = external_id_problem(external_id) {
+        return Err(reply::field(field, message));
+    }
+    let tenant_id = call
+        .caller
+        .tenant_id()
+        .ok_or_else(reply::internal)?
+        .to_owned();
+    let (customer, made) = customers::ensure(call.tx()?, &tenant_id, external_id, name)
+        .await
+        .map_err(reply::store)?;
+    if made {
+        call.audit(Done {
+            action: "customer.create",
+            target_kind: "customer",
+            target_id: &customer.external_id,
+            chain: &tenant_id,
+            customer_id: Some(customer.customer_id),
+            before: None,
+            after: shown(&View::of(customer.clone())),
+        })
+        .await?;
+    }
+    Ok(customer)
+}
+
+/// The customer of the path, or of the session.
+pub(crate) async fn of(call: &mut Call) -> Result<customers::Customer, Problem> {
+    let found = match call.caller.clone() {
+        Caller::Operator => None,
+        Caller::Tenant { tenant_id, .. } => {
+            let external_id = call.parameter("externalId")?.to_owned();
+            customers::get(call.tx()?, &tenant_id, &external_id)
+                .await
+                .map_err(reply::store)?
+        }
+        Caller::Customer {
+            tenant_id,
+            customer_id,
+            ..
+        } => customers::by_id(call.tx()?, &tenant_id, customer_id)
+            .await
+            .map_err(reply::store)?,
+    };
+    found.ok_or_else(|| not_found("customer"))
+}
+
+async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let draft: Draft = call.body()?;
+    if let Some(message) = name_problem(&draft.name) {
+        return Err(reply::field("name", message));
+    }
+    let customer = ensure(call, "externalId", &draft.external_id, &draft.name).await?;
+    let revision = customer.revision;
+    Ok(Reply::created(&View::of(customer))?.revision(revision))
+}
+
+async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let (cursor, limit) = (call.cursor()?, call.limit());
+    let tenant_id = call
+        .caller
+        .tenant_id()
+        .ok_or_else(reply::internal)?
+        .to_owned();
+    let page = customers::list(call.tx()?, &tenant_id, cursor.as_ref(), limit)
+        .await
+        .map_err(reply::store)?;
+    Reply::ok(&List::of(page, View::of))
+}
+
+async fn get(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let customer = of(call).await?;
+    let revision = customer.revision;
+    Ok(Reply::ok(&View::of(customer))?.revision(revision))
+}
+
+async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let patch: Patch = call.body()?;
+    if let Some(message) = name_problem(&patch.name) {
+        return Err(reply::field("name", message));
+    }
+    let before = of(call).await?;
+    matches(call.if_match, before.revision)?;
+    let (tenant_id, customer_id) = (before.tenant_id.clone(), before.customer_id);
+    let seen = Some(before.revision);
+    let after = customers::rename(call.tx()?, &tenant_id, customer_id, &patch.name, seen)
+        .await
+        .map_err(reply::store)?;
+    // Somebody was quicker.
+    let after = after.ok_or_else(|| reply::store(pushrail_store::Error::Serialization))?;
+    let revision = after.revision;
+    let external_id = after.external_id.clone();
+    let (before, after) = (View::of(before), View::of(after));
+    call.audit(Done {
+        action: "customer.update",
+        target_kind: "customer",
+        target_id: &external_id,
+        chain: &tenant_id,
+        customer_id: Some(customer_id),
+        before: shown(&before),
+        after: shown(&after),
+    })
+    .await?;
+    Ok(Reply::ok(&after)?.revision(revision))
+}
+
+async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let customer = of(call).await?;
+    matches(call.if_match, customer.revision)?;
+    let (tenant_id, customer_id) = (customer.tenant_id.clone(), customer.customer_id);
+    let ids = destinations::ids(call.tx()?, &tenant_id, Some(customer_id))
+        .await
+        .map_err(reply::store)?;
+    for id in ids {
+        let key = format!("{}{id}", config::DESTINATION_PREFIX);
+        call.configure(&key, None::<&()>).await?;
+    }
+    customers::delete(call.tx()?, &tenant_id, customer_id)
+        .await
+        .map_err(reply::store)?;
+    let external_id = customer.external_id.clone();
+    call.audit(Done {
+        action: "customer.delete",
+        target_kind: "customer",
+        target_id: &external_id,
+        chain: &tenant_id,
+        customer_id: Some(customer_id),
+        before: shown(&View::of(customer)),
+        after: None,
+    })
+    .await?;
+    Reply::nothing()
+}
+
+async fn revoke_sessions(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let customer = of(call).await?;
+    let ended = sessions::revoke_all(call.tx()?, &customer.tenant_id, customer.customer_id)
+        .await
+        .map_err(reply::store)?;
+    call.audit(Done {
+        action: "session.revoke_all",
+        target_kind: "customer",
+        target_id: &customer.external_id,
+        chain: &customer.tenant_id,
+        customer_id: Some(customer.customer_id),
+        before: None,
+        after: Some(serde_json::json!({"revoked": ended})),
+    })
+    .await?;
+    Reply::nothing()
+}

@@ -1,0 +1,66 @@
+//! The operations, a file for each kind of thing.
+
+pub(crate) mod api_keys;
+pub(crate) mod audit_trail;
+pub(crate) mod customers;
+pub(crate) mod destination_types;
+pub(crate) mod destinations;
+pub(crate) mod event_types;
+pub(crate) mod secrets;
+pub(crate) mod sessions;
+pub(crate) mod tenants;
+pub(crate) mod test_delivery;
+
+use pushrail_store::Page;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::call::page_cursor;
+use crate::operation::Operation;
+
+/// Everything that the API offers.
+pub(crate) fn table() -> Vec<Operation> {
+    [
+        tenants::operations(),
+        api_keys::operations(),
+        customers::operations(),
+        destinations::operations(),
+        sessions::operations(),
+        event_types::operations(),
+        destination_types::operations(),
+        audit_trail::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A page of a list.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    /// Of the next page; absent after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    pub(crate) fn of<R>(page: Page<R>, view: impl FnMut(R) -> T) -> Self {
+        List {
+            items: page.items.into_iter().map(view).collect(),
+            next_cursor: page_cursor(page.next),
+        }
+    }
+}
+
+/// As the audit trail keeps it.
+pub(crate) fn shown(view: &impl Serialize) -> Option<serde_json::Value> {
+    serde_json::to_value(view).ok()
+}
+
+/// What is wrong with a name for people.
+pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+    let good = name.len() <= 200 && !name.chars().any(char::is_control);
+    (!good).then_some("must have at most 200 bytes and no control characters")
+}

@@ -1,0 +1,412 @@
+//! Tenants: the operator's, and each tenant's own.
+
+use http::Method;
+use pushrail_http::Problem;
+use pushrail_schemas::config;
+use pushrail_sink_core::FieldError;
+use pushrail_store::{api_keys, destinations, tenants};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{List, name_problem, shown};
+use crate::api::Api;
+use crate::call::{Call, Done};
+use crate::caller::Who;
+use crate::cors::origin_problem;
+use crate::operation::{Operation, PAGED, handler};
+use crate::reply::{self, Reply, conflict, invalid, not_found};
+
+const TAG: &str = "Tenants";
+const ORIGINS_MAX: usize = 50;
+const OVERLAP_MAX_S: i32 = 30 * 86_400;
+
+pub(crate) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            Method::POST,
+            "/v1/tenants",
+            "createTenant",
+            TAG,
+            "Make a tenant and its first API key",
+            handler!(create),
+        )
+        .detail("The key is in this answer and never again.")
+        .who(Who::OPERATOR)
+        .body::<Draft>()
+        .created::<Made>()
+        .revision()
+        .problems(&[409]),
+        Operation::new(
+            Method::GET,
+            "/v1/tenants",
+            "listTenants",
+            TAG,
+            "List tenants",
+            handler!(list),
+        )
+        .who(Who::OPERATOR)
+        .query(PAGED)
+        .ok::<List<View>>(),
+        Operation::new(
+            Method::GET,
+            "/v1/tenants/{tenantId}",
+            "getTenant",
+            TAG,
+            "Show a tenant",
+            handler!(get),
+        )
+        .who(Who::OPERATOR)
+        .ok::<View>()
+        .revision(),
+        Operation::new(
+            Method::PATCH,
+            "/v1/tenants/{tenantId}",
+            "updateTenant",
+            TAG,
+            "Change a tenant",
+            handler!(update),
+        )
+        .detail("What is left out stays as it is.")
+        .who(Who::OPERATOR)
+        .body::<Patch>()
+        .ok::<View>()
+        .revision()
+        .conditional(),
+        Operation::new(
+            Method::DELETE,
+            "/v1/tenants/{tenantId}",
+            "deleteTenant",
+            TAG,
+            "Remove a tenant with everything that belongs to it",
+            handler!(remove),
+        )
+        .detail("Its audit trail stays. What is owed to its destinations is dead-lettered.")
+        .who(Who::OPERATOR)
+        .nothing()
+        .conditional(),
+        Operation::new(
+            Method::GET,
+            "/v1/tenant",
+            "getOwnTenant",
+            TAG,
+            "Show the key's own tenant",
+            handler!(get_own),
+        )
+        .ok::<View>()
+        .revision(),
+        Operation::new(
+            Method::PATCH,
+            "/v1/tenant",
+            "updateOwnTenant",
+            TAG,
+            "Change the key's own tenant",
+            handler!(update_own),
+        )
+        .detail("What is left out stays as it is.")
+        .body::<Patch>()
+        .ok::<View>()
+        .revision()
+        .conditional(),
+    ]
+}
+
+/// A tenant to be made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "TenantDraft")]
+struct Draft {
+    /// Names it for ever: 1 to 63 characters of a-z, 0-9 and inner -. Made up when it is not given.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    tenant_id: Option<String>,
+    /// For people; the id when it is not given.
+    #[schemars(length(min = 1, max = 200))]
+    name: Option<String>,
+    /// Origins that the portal is embedded in, such as https://app.example.com, from which browsers may call.
+    #[schemars(length(max = 50))]
+    allowed_origins: Option<Vec<String>>,
+    /// How long an old signing secret signs beside a new one, in seconds; a day when it is not given.
+    #[schemars(range(min = 0, max = 2_592_000))]
+    rotation_overlap_seconds: Option<i32>,
+    /// Whether ingest refuses events whose payload the schema of their type does not allow.
+    validate_events: Option<bool>,
+}
+
+/// What can be said of a tenant.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "TenantPatch")]
+struct Patch {
+    /// For people.
+    #[schemars(length(min = 1, max = 200))]
+    name: Option<String>,
+    /// Origins that the portal is embedded in, such as https://app.example.com, from which browsers may call.
+    #[schemars(length(max = 50))]
+    allowed_origins: Option<Vec<String>>,
+    /// How long an old signing secret signs beside a new one, in seconds.
+    #[schemars(range(min = 0, max = 2_592_000))]
+    rotation_overlap_seconds: Option<i32>,
+    /// Whether ingest refuses events whose payload the schema of their type does not allow.
+    validate_events: Option<bool>,
+}
+
+/// A tenant.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Tenant")]
+struct View {
+    tenant_id: String,
+    name: String,
+    allowed_origins: Vec<String>,
+    rotation_overlap_seconds: i32,
+    validate_events: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A tenant that has just been made.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "TenantMade")]
+struct Made {
+    #[serde(flatten)]
+    tenant: View,
+    /// Its first API key, shown only now.
+    api_key: String,
+    /// Names the key in lists.
+    api_key_id: String,
+}
+
+impl View {
+    fn of(row: tenants::Tenant) -> Self {
+        View {
+            tenant_id: row.tenant_id,
+            name: row.name,
+            allowed_origins: row.allowed_origins,
+            rotation_overlap_seconds: row.rotation_overlap_seconds,
+            validate_events: row.validate_events,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Patch {
+    fn apply(self, settings: &mut tenants::Settings) -> Result<(), Problem> {
+        let mut errors = Vec::new();
+        if let Some(name) = self.name {
+            match name_problem(&name).or(name.is_empty().then_some("must not be empty")) {
+                Some(message) => errors.push(FieldError::new("name", message)),
+                None => settings.name = name,
+            }
+        }
+        if let Some(origins) = self.allowed_origins {
+            if origins.len() > ORIGINS_MAX {
+                let message = format!("must list at most {ORIGINS_MAX}");
+                errors.push(FieldError::new("allowedOrigins", message));
+            }
+            for (index, origin) in origins.iter().enumerate() {
+                if let Some(message) = origin_problem(origin) {
+                    errors.push(FieldError::new(format!("allowedOrigins[{index}]"), message));
+                }
+            }
+            settings.allowed_origins = origins;
+        }
+        if let Some(seconds) = self.rotation_overlap_seconds {
+            if !(0..=OVERLAP_MAX_S).contains(&seconds) {
+                let message = format!("must be from 0 to {OVERLAP_MAX_S}");
+                errors.push(FieldError::new("rotationOverlapSeconds", message));
+            }
+            settings.rotation_overlap_seconds = seconds;
+        }
+        if let Some(validate) = self.validate_events {
+            settings.validate_events = validate;
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(invalid(errors)),
+        }
+    }
+}
+
+async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let draft: Draft = call.body()?;
+    let id = match draft.tenant_id {
+        Some(id) => id,
+        None => format!("t-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
+    };
+    let tenant = pushrail_admin::tenant(&id, draft.name.as_deref()).map_err(reply::admin)?;
+    let mut settings = tenants::Settings {
+        name: tenant.name.to_string(),
+        allowed_origins: Vec::new(),
+        rotation_overlap_seconds: 86_400,
+        validate_events: false,
+    };
+    let patch = Patch {
+        name: draft.name,
+        allowed_origins: draft.allowed_origins,
+        rotation_overlap_seconds: draft.rotation_overlap_seconds,
+        validate_events: draft.validate_events,
+    };
+    patch.apply(&mut settings)?;
+    if tenants::get(call.tx()?, &id)
+        .await
+        .map_err(reply::store)?
+        .is_some()
+    {
+        return Err(conflict(format!("there is a tenant {id}")));
+    }
+    let row = tenants::insert(call.tx()?, &id, &settings)
+        .await
+        .map_err(reply::store)?;
+    let revision = row.revision;
+    let view = View::of(row);
+    call.audit(Done {
+        action: "tenant.create",
+        target_kind: "tenant",
+        target_id: &id,
+        chain: &id,
+        customer_id: None,
+        before: None,
+        after: shown(&view),
+    })
+    .await?;
+    call.configure(&format!("{}{id}", config::TENANT_PREFIX), Some(&tenant))
+        .await?;
+    let (key, key_view) = super::api_keys::make(call, &id, "first").await?;
+    let made = Made {
+        tenant: view,
+        api_key: key.to_string(),
+        api_key_id: key_view.key_id,
+    };
+    Ok(Reply::created(&made)?.revision(revision))
+}
+
+async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let (cursor, limit) = (call.cursor()?, call.limit());
+    let page = tenants::list(call.tx()?, cursor.as_ref(), limit)
+        .await
+        .map_err(reply::store)?;
+    Reply::ok(&List::of(page, View::of))
+}
+
+async fn get(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let id = call.parameter("tenantId")?.to_owned();
+    show(call, &id).await
+}
+
+async fn get_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let id = own(call)?;
+    show(call, &id).await
+}
+
+async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let id = call.parameter("tenantId")?.to_owned();
+    change(call, &id).await
+}
+
+async fn update_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let id = own(call)?;
+    change(call, &id).await
+}
+
+fn own(call: &Call) -> Result<String, Problem> {
+    let id = call.caller.tenant_id().ok_or_else(reply::internal)?;
+    Ok(id.to_owned())
+}
+
+async fn show(call: &mut Call, id: &str) -> Result<Reply, Problem> {
+    let row = tenants::get(call.tx()?, id).await.map_err(reply::store)?;
+    let row = row.ok_or_else(|| not_found("tenant"))?;
+    let revision = row.revision;
+    Ok(Reply::ok(&View::of(row))?.revision(revision))
+}
+
+async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
+    let patch: Patch = call.body()?;
+    let row = tenants::lock(call.tx()?, id).await.map_err(reply::store)?;
+    let row = row.ok_or_else(|| not_found("tenant"))?;
+    matches(call.if_match, row.revision)?;
+    let mut settings = tenants::Settings {
+        name: row.name.clone(),
+        allowed_origins: row.allowed_origins.clone(),
+        rotation_overlap_seconds: row.rotation_overlap_seconds,
+        validate_events: row.validate_events,
+    };
+    patch.apply(&mut settings)?;
+    let before = View::of(row);
+    let row = tenants::update(call.tx()?, id, &settings)
+        .await
+        .map_err(reply::store)?;
+    let row = row.ok_or_else(|| not_found("tenant"))?;
+    let revision = row.revision;
+    let after = View::of(row);
+    call.audit(Done {
+        action: "tenant.update",
+        target_kind: "tenant",
+        target_id: id,
+        chain: id,
+        customer_id: None,
+        before: shown(&before),
+        after: shown(&after),
+    })
+    .await?;
+    let tenant = pushrail_admin::tenant(id, Some(&after.name)).map_err(reply::admin)?;
+    call.configure(&format!("{}{id}", config::TENANT_PREFIX), Some(&tenant))
+        .await?;
+    Ok(Reply::ok(&after)?.revision(revision))
+}
+
+/// Whether it is still what the caller has seen.
+pub(crate) fn matches(if_match: Option<i64>, revision: i64) -> Result<(), Problem> {
+    match if_match {
+        Some(wanted) if wanted != revision => Err(Problem::new(
+            http::StatusCode::PRECONDITION_FAILED,
+            "changed-since",
+            "It has changed since you have seen it",
+        )
+        .detail(format!(
+            "its ETag is \"{revision}\"; get it again and decide anew"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let id = call.parameter("tenantId")?.to_owned();
+    let row = tenants::lock(call.tx()?, &id).await.map_err(reply::store)?;
+    let row = row.ok_or_else(|| not_found("tenant"))?;
+    matches(call.if_match, row.revision)?;
+    let ids = destinations::ids(call.tx()?, &id, None)
+        .await
+        .map_err(reply::store)?;
+    for destination in ids {
+        let key = format!("{}{destination}", config::DESTINATION_PREFIX);
+        call.configure(&key, None::<&()>).await?;
+    }
+    let keys = api_keys::live_ids(call.tx()?, &id)
+        .await
+        .map_err(reply::store)?;
+    for key in keys {
+        let key = format!("{}{key}", config::API_KEY_PREFIX);
+        call.configure(&key, None::<&()>).await?;
+    }
+    call.configure(&format!("{}{id}", config::TENANT_PREFIX), None::<&()>)
+        .await?;
+    tenants::delete(call.tx()?, &id)
+        .await
+        .map_err(reply::store)?;
+    call.audit(Done {
+        action: "tenant.delete",
+        target_kind: "tenant",
+        target_id: &id,
+        chain: &id,
+        customer_id: None,
+        before: shown(&View::of(row)),
+        after: None,
+    })
+    .await?;
+    Reply::nothing()
+}

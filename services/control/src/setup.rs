@@ -1,0 +1,89 @@
+//! Without HTTP: the first tenant of a new installation, and the `config` topic made anew.
+
+use pushrail_schemas::config;
+use pushrail_store::{Error, Scope, Store, api_keys, destinations, outbox, tenants};
+use pushrail_topology::topics;
+use serde::Serialize;
+
+/// Destinations that are read at once.
+const ROUND: u32 = 1_000;
+
+/// Makes a tenant with a key that is known already, where either is not there; for `pushrail dev`.
+pub async fn ensure_tenant(
+    store: &Store,
+    tenant: &config::Tenant,
+    key: &config::ApiKey,
+) -> Result<(), Error> {
+    let mut tx = store.begin(Scope::System).await?;
+    if tenants::get(&mut tx, &tenant.tenant_id).await?.is_none() {
+        let settings = tenants::Settings {
+            name: tenant.name.to_string(),
+            allowed_origins: Vec::new(),
+            rotation_overlap_seconds: 86_400,
+            validate_events: false,
+        };
+        tenants::insert(&mut tx, &tenant.tenant_id, &settings).await?;
+    }
+    if api_keys::get(&mut tx, &key.key_id).await?.is_none() {
+        api_keys::insert(&mut tx, key, "first").await?;
+    }
+    tell(
+        &mut tx,
+        &format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id),
+        tenant,
+    )
+    .await?;
+    tell(
+        &mut tx,
+        &format!("{}{}", config::API_KEY_PREFIX, key.key_id),
+        key,
+    )
+    .await?;
+    tx.commit().await
+}
+
+/// Tells Kafka everything again, for a `config` topic that was lost; says how many records that are.
+pub async fn rebuild(store: &Store) -> Result<u64, Error> {
+    let mut tx = store.begin(Scope::System).await?;
+    let mut told = 0;
+    let mut after = None;
+    loop {
+        let page = tenants::list(&mut tx, after.as_ref(), ROUND).await?;
+        for row in page.items {
+            let tenant = config::Tenant {
+                tenant_id: row.tenant_id.into(),
+                name: row.name.into(),
+            };
+            let key = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
+            tell(&mut tx, &key, &tenant).await?;
+            told += 1;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    for key in api_keys::live(&mut tx).await? {
+        let name = format!("{}{}", config::API_KEY_PREFIX, key.key_id);
+        tell(&mut tx, &name, &key).await?;
+        told += 1;
+    }
+    let mut after = None;
+    loop {
+        let documents = destinations::documents(&mut tx, after, ROUND).await?;
+        let Some(last) = documents.last() else { break };
+        after = Some(last.destination_id);
+        for document in &documents {
+            let key = format!("{}{}", config::DESTINATION_PREFIX, document.destination_id);
+            tell(&mut tx, &key, document).await?;
+            told += 1;
+        }
+    }
+    tx.commit().await?;
+    Ok(told)
+}
+
+async fn tell(tx: &mut pushrail_store::Tx, key: &str, value: &impl Serialize) -> Result<(), Error> {
+    let value = serde_json::to_vec(value)?;
+    outbox::put(tx, topics::CONFIG, key, Some(&value)).await
+}
