@@ -58,6 +58,9 @@ need_java() {
     packages openjdk-17-jre-headless
 }
 
+# What tar unpacks PostgreSQL with.
+need_xz() { command -v xz >/dev/null || packages xz-utils; }
+
 need_python() {
     command -v python3 >/dev/null || packages python3 python3-venv
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages python3-venv

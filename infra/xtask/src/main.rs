@@ -1,13 +1,13 @@
 //! What scripts need and a shell does badly.
 //!
-//! `xtask with-servers COMMAND...` starts one Kafka and one registry in a folder that is removed afterwards, runs the
-//! command with `PUSHRAIL_TEST_KAFKA` and `PUSHRAIL_TEST_REGISTRY` set, and ends with its exit code: that is how all test
-//! binaries of a run share two servers. The servers die with this process, however it ends.
+//! `xtask with-servers COMMAND...` starts one Kafka, one registry and one PostgreSQL in a folder that is removed afterwards,
+//! runs the command with `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_REGISTRY` and `PUSHRAIL_TEST_DATABASE_URL` set, and ends with
+//! its exit code: that is how all test binaries of a run share three servers. They die with this process, however it ends.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use pushrail_servers::{Kafka, Registry};
+use pushrail_servers::{Kafka, Postgres, Registry};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,13 +43,14 @@ async fn with_servers(program: &str, arguments: &[String]) -> anyhow::Result<u8>
     let folder = tempfile::Builder::new()
         .prefix("pushrail-servers-")
         .tempdir()?;
-    let (kafka, registry) = tokio::join!(
+    let (kafka, registry, postgres) = tokio::join!(
         Kafka::builder(folder.path().join("kafka"))
             .heap_mib(512)
             .start(),
         Registry::builder(folder.path().join("registry")).start(),
+        Postgres::builder(folder.path().join("postgres")).start(),
     );
-    let (mut kafka, mut registry) = (kafka?, registry?);
+    let (mut kafka, mut registry, mut postgres) = (kafka?, registry?, postgres?);
     // The command gets Ctrl-C from the terminal itself; we stay to clean up after it.
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
@@ -59,6 +60,7 @@ async fn with_servers(program: &str, arguments: &[String]) -> anyhow::Result<u8>
         .args(arguments)
         .env("PUSHRAIL_TEST_KAFKA", kafka.bootstrap())
         .env("PUSHRAIL_TEST_REGISTRY", registry.url())
+        .env("PUSHRAIL_TEST_DATABASE_URL", postgres.url())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
@@ -69,8 +71,8 @@ async fn with_servers(program: &str, arguments: &[String]) -> anyhow::Result<u8>
             _ = terminate.recv() => child.start_kill()?,
         }
     };
-    // Nothing in the folder is worth a clean stop.
-    tokio::join!(kafka.kill(), registry.kill());
+    // Nothing in the folder is worth a clean stop; but PostgreSQL that is killed has processes that still write into it.
+    tokio::join!(kafka.kill(), registry.kill(), postgres.stop());
     Ok(status
         .code()
         .and_then(|code| u8::try_from(code).ok())

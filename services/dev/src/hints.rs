@@ -12,6 +12,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) ops_url: &'a str,
     pub(crate) kafka: &'a str,
     pub(crate) registry: &'a str,
+    /// Without a password: this is printed.
+    pub(crate) database: &'a str,
     pub(crate) seconds: f64,
 }
 
@@ -27,6 +29,7 @@ Ready after {seconds:.1} s.
   echo       {echo}   (shows what it received)
   Kafka      {kafka}
   registry   {registry}
+  PostgreSQL {database}   (its URL, with the password: $PUSHRAIL_DATABASE_URL)
   metrics    {ops}/metrics
 
 Next, in another shell:
@@ -50,6 +53,7 @@ Ctrl-C drains and stops; started again, it goes on where it was.",
         echo = ready.echo_url,
         kafka = ready.kafka,
         registry = ready.registry,
+        database = ready.database,
         ops = ready.ops_url,
     ));
 }

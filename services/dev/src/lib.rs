@@ -1,4 +1,4 @@
-//! `pushrail dev`: every service in one process, beside a Kafka and a schema registry of its own.
+//! `pushrail dev`: every service in one process, beside a Kafka, a schema registry and a PostgreSQL of its own.
 //!
 //! There is one code path: the services get addresses, as they do in production, and cannot tell that somebody started the
 //! servers for them a moment ago. What is here is only what surrounds them: the data folder, the servers, a first tenant

@@ -1,4 +1,4 @@
-//! The five ports.
+//! The six ports.
 //!
 //! Those that we listen on ourselves are bound first, so that a taken one is found before anything is started. With
 //! `--port 0` the ports of the last time are tried first: destinations that point at the echo receiver stay right.
@@ -13,12 +13,15 @@ const REMEMBERED: &str = "ports.json";
 
 /// Ports on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+// What an older version remembered lacks what came later.
+#[serde(default)]
 pub(crate) struct Ports {
     pub(crate) http: u16,
     pub(crate) echo: u16,
     pub(crate) registry: u16,
     pub(crate) kafka: u16,
     pub(crate) ops: u16,
+    pub(crate) postgres: u16,
 }
 
 /// What we listen on ourselves; the servers' ports are only known to be free.
@@ -34,10 +37,10 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Binds the ports from `first` on, or free ones for 0. `servers` says which of ours are to be started at all.
     pub(crate) fn bind(first: u16, folder: &Path, servers: Servers) -> anyhow::Result<Listeners> {
-        if first > u16::MAX - 4 {
+        if first > u16::MAX - 5 {
             anyhow::bail!(
-                "--port {first}: five ports from there on are needed, so {} at most",
-                u16::MAX - 4
+                "--port {first}: six ports from there on are needed, so {} at most",
+                u16::MAX - 5
             );
         }
         let last: Ports = match first {
@@ -62,6 +65,10 @@ impl Listeners {
             true => pick(3, last.kafka).probe("Kafka")?,
             false => 0,
         };
+        let postgres = match servers.postgres {
+            true => pick(5, last.postgres).probe("PostgreSQL")?,
+            false => 0,
+        };
         let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
         let ports = Ports {
             http: port(&http)?,
@@ -69,6 +76,7 @@ impl Listeners {
             registry,
             kafka,
             ops: port(&ops)?,
+            postgres,
         };
         Ok(Listeners {
             ports,
@@ -93,6 +101,7 @@ impl Ports {
 pub(crate) struct Servers {
     pub(crate) kafka: bool,
     pub(crate) registry: bool,
+    pub(crate) postgres: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -130,39 +139,49 @@ impl Choice {
 mod tests {
     use super::*;
 
-    const BOTH: Servers = Servers {
+    const ALL: Servers = Servers {
         kafka: true,
         registry: true,
+        postgres: true,
     };
 
     #[test]
     fn free_ports_are_the_same_ones_again() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Listeners::bind(0, folder.path(), BOTH).unwrap();
+        let first = Listeners::bind(0, folder.path(), ALL).unwrap();
         first.ports.remember(folder.path()).unwrap();
         let ports = first.ports;
         drop(first);
-        assert_eq!(
-            Listeners::bind(0, folder.path(), BOTH).unwrap().ports,
-            ports
-        );
+        assert_eq!(Listeners::bind(0, folder.path(), ALL).unwrap().ports, ports);
+    }
+
+    #[test]
+    fn ports_that_an_older_version_remembered_are_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
+        let mut old = serde_json::to_value(first).unwrap();
+        old.as_object_mut().unwrap().remove("postgres");
+        std::fs::write(folder.path().join(REMEMBERED), old.to_string()).unwrap();
+        let again = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
+        assert_eq!((again.http, again.kafka), (first.http, first.kafka));
+        assert_ne!(again.postgres, 0);
     }
 
     #[test]
     fn a_taken_port_names_its_use_and_the_flag() {
         let folder = tempfile::tempdir().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port().min(u16::MAX - 4);
-        let error = Listeners::bind(port, folder.path(), BOTH)
+        let port = taken.local_addr().unwrap().port().min(u16::MAX - 5);
+        let error = Listeners::bind(port, folder.path(), ALL)
             .unwrap_err()
             .to_string();
         assert!(
             error.contains(&port.to_string()) && error.contains("--port 0"),
             "{error}"
         );
-        let error = Listeners::bind(u16::MAX, folder.path(), BOTH)
+        let error = Listeners::bind(u16::MAX, folder.path(), ALL)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("65531"), "{error}");
+        assert!(error.contains("65530"), "{error}");
     }
 }

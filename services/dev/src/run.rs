@@ -48,6 +48,7 @@ pub async fn run(args: Args, surroundings: Surroundings) -> anyhow::Result<()> {
     let ours = listeners::Servers {
         kafka: args.kafka.is_none(),
         registry: args.registry.is_none(),
+        postgres: args.database.is_none(),
     };
     let listeners = Listeners::bind(args.port, folder.path(), ours)?;
     let shutdown = surroundings.shutdown.clone();
@@ -235,6 +236,7 @@ impl Started {
             ("PUSHRAIL_API_KEY", self.identity.api_key.as_str()),
             ("PUSHRAIL_KAFKA", kafka),
             ("PUSHRAIL_REGISTRY", registry),
+            ("PUSHRAIL_DATABASE_URL", self.servers.database_url.expose()),
             ("PUSHRAIL_ECHO_URL", echo_url),
             // So that `pushrail destination add` seals with our key, and accepts what we deliver to.
             ("PUSHRAIL_TENANT", identity::TENANT),
@@ -257,6 +259,7 @@ impl Started {
             ops_url,
             kafka,
             registry,
+            database: &self.servers.database_shown(),
             seconds,
         });
         Ok(file)

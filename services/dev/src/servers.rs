@@ -1,8 +1,9 @@
-//! Kafka and the registry: those that we were given, else our own.
+//! Kafka, the registry and PostgreSQL: those that we were given, else our own.
 
 use anyhow::bail;
 use pushrail_kafka::Connection;
-use pushrail_servers::{Artifacts, Java, Kafka, Registry};
+use pushrail_servers::{Artifacts, Java, Kafka, Postgres, Registry};
+use pushrail_settings::Hidden;
 
 use crate::args::Args;
 use crate::folder::DataFolder;
@@ -12,8 +13,11 @@ use crate::progress::Step;
 pub(crate) struct Servers {
     kafka: Option<Kafka>,
     registry: Option<Registry>,
+    postgres: Option<Postgres>,
     pub(crate) connection: Connection,
     pub(crate) registry_url: String,
+    /// With a password in it.
+    pub(crate) database_url: Hidden,
 }
 
 impl Servers {
@@ -22,12 +26,14 @@ impl Servers {
         folder: &DataFolder,
         ports: Ports,
     ) -> anyhow::Result<Servers> {
-        if args.kafka.is_none() || args.registry.is_none() {
-            prepare().await?;
+        let with_java = args.kafka.is_none() || args.registry.is_none();
+        if with_java || args.database.is_none() {
+            prepare(with_java).await?;
         }
-        let (kafka, registry) = tokio::try_join!(
+        let (kafka, registry, postgres) = tokio::try_join!(
             start_kafka(args, folder, ports),
-            start_registry(args, folder, ports)
+            start_registry(args, folder, ports),
+            start_postgres(args, folder, ports)
         )?;
         let mut connection = match (&kafka, &args.kafka) {
             (Some(kafka), _) => Connection::new(kafka.bootstrap()),
@@ -43,22 +49,42 @@ impl Servers {
             (Some(registry), _) => registry.url(),
             (None, given) => given.clone().unwrap_or_default(),
         };
+        let database_url = match (&postgres, &args.database) {
+            (None, Some(given)) => given.clone(),
+            (ours, _) => Hidden::new(ours.as_ref().map(Postgres::url).unwrap_or_default()),
+        };
         Ok(Servers {
             kafka,
             registry,
+            postgres,
             connection,
             registry_url,
+            database_url,
         })
     }
 
     /// An error when one of ours has ended by itself.
     pub(crate) fn alive(&self) -> Result<(), pushrail_servers::Error> {
         self.kafka.as_ref().map_or(Ok(()), Kafka::alive)?;
-        self.registry.as_ref().map_or(Ok(()), Registry::alive)
+        self.registry.as_ref().map_or(Ok(()), Registry::alive)?;
+        self.postgres.as_ref().map_or(Ok(()), Postgres::alive)
     }
 
-    /// Stops those that are ours.
+    /// Where PostgreSQL is, for a terminal: without the password.
+    pub(crate) fn database_shown(&self) -> String {
+        match &self.postgres {
+            Some(postgres) => shown(postgres),
+            None => "given with --database".to_owned(),
+        }
+    }
+
+    /// Stops those that are ours; Kafka, which everything stands on, last.
     pub(crate) async fn stop(mut self) {
+        if let Some(postgres) = &mut self.postgres {
+            let step = Step::start("PostgreSQL");
+            postgres.stop().await;
+            step.done("stopped");
+        }
         if let Some(registry) = &mut self.registry {
             let step = Step::start("registry");
             registry.stop().await;
@@ -72,14 +98,18 @@ impl Servers {
     }
 }
 
-/// Java and the servers' files, before anything is started.
-async fn prepare() -> anyhow::Result<()> {
+/// Java, where one of ours needs it, and the servers' files, before anything is started.
+async fn prepare(with_java: bool) -> anyhow::Result<()> {
     let step = Step::start("server files");
     let missing = Artifacts::find().is_err();
-    let found =
-        tokio::task::spawn_blocking(|| Java::find().and_then(|_| Artifacts::find_or_fetch()));
-    if let Err(error) = found.await? {
-        bail!("{error}; or use servers that run already, with --kafka and --registry");
+    let find = move || {
+        if with_java {
+            Java::find()?;
+        }
+        Artifacts::find_or_fetch()
+    };
+    if let Err(error) = tokio::task::spawn_blocking(find).await? {
+        bail!("{error}; or use servers that run already, with --kafka, --registry and --database");
     }
     if missing {
         step.done("fetched");
@@ -121,4 +151,26 @@ async fn start_registry(
         .await?;
     step.done(registry.url());
     Ok(Some(registry))
+}
+
+async fn start_postgres(
+    args: &Args,
+    folder: &DataFolder,
+    ports: Ports,
+) -> anyhow::Result<Option<Postgres>> {
+    if args.database.is_some() {
+        Step::start("PostgreSQL").done("given");
+        return Ok(None);
+    }
+    let step = Step::start("PostgreSQL");
+    let postgres = Postgres::builder(folder.file("postgres"))
+        .port(ports.postgres)
+        .start()
+        .await?;
+    step.done(shown(&postgres));
+    Ok(Some(postgres))
+}
+
+fn shown(postgres: &Postgres) -> String {
+    format!("127.0.0.1:{}", postgres.port())
 }

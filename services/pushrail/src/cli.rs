@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Run everything in one process, beside a Kafka and a registry that it starts: for development.
+    /// Run everything in one process, beside a Kafka, a registry and a PostgreSQL that it starts: for development.
     Dev(Box<pushrail_dev::Args>),
     /// Run ingest: accept events over HTTP and from vendors' own topics.
     Ingest(Box<serve::ingest::Args>),

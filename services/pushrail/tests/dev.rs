@@ -156,6 +156,12 @@ fn dev(folder: &Path, port: u16) -> Command {
     command
 }
 
+/// Host and port of a URL.
+fn address(url: &str) -> String {
+    let (_, behind) = url.split_once('@').unwrap();
+    behind.split('/').next().unwrap().to_owned()
+}
+
 fn listens(address: &str) -> bool {
     let address: SocketAddr = address.parse().unwrap();
     TcpStream::connect(address).is_ok()
@@ -186,9 +192,12 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
         "the second one must not take the first one's file away"
     );
     let (first, kafka) = (dev.env.clone(), dev.var("PUSHRAIL_KAFKA").to_owned());
+    let database = address(dev.var("PUSHRAIL_DATABASE_URL"));
+    assert!(listens(&database));
     dev.signal(Signal::SIGKILL);
     dev.ended().await;
     wait_until("Kafka to die with us", || !listens(&kafka)).await;
+    wait_until("PostgreSQL to die with us", || !listens(&database)).await;
 
     let dev = Dev::start(&folder).await;
     assert_eq!(dev.env, first, "same ports and keys as before");
@@ -197,7 +206,37 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
     dev.signal(Signal::SIGINT);
     assert_eq!(dev.ended().await, Some(0));
     assert!(!folder.join("dev.env").exists());
-    assert!(!listens(&kafka));
+    assert!(!listens(&kafka) && !listens(&database));
+    let log = std::fs::read_to_string(folder.with_extension("log")).unwrap();
+    let password = first["PUSHRAIL_DATABASE_URL"].split([':', '@']).nth(2);
+    assert!(
+        log.contains("PostgreSQL") && !log.contains(password.unwrap()),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_url_of_a_database_is_a_secret() {
+    let parent = tempfile::tempdir().unwrap();
+    let run = |url: &str| {
+        let mut command = dev(&parent.path().join("data"), 0);
+        let output = command.args(["--print-config", "--database", url]).output();
+        let output = output.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let shown = run("postgres://u:hunter2@127.0.0.1/d");
+    assert!(
+        shown.contains("database ") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    let refused = run("mysql://u:hunter2@127.0.0.1/d");
+    assert!(
+        refused.contains("--database")
+            && refused.contains("postgres://")
+            && !refused.contains("hunter2"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -205,7 +244,7 @@ fn a_missing_java_is_said_before_anything_is_started() {
     let parent = tempfile::tempdir().unwrap();
     let error = refused(dev(&parent.path().join("data"), 0).env("JAVA_HOME", "/nowhere"));
     assert!(
-        error.contains("JAVA_HOME") && error.contains("openjdk-17") && error.contains("--kafka"),
+        error.contains("JAVA_HOME") && error.contains("openjdk-17") && error.contains("--database"),
         "{error}"
     );
 }
@@ -214,7 +253,7 @@ fn a_missing_java_is_said_before_anything_is_started() {
 fn a_taken_port_is_named_with_the_flag() {
     let parent = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = taken.local_addr().unwrap().port().min(65_531);
+    let port = taken.local_addr().unwrap().port().min(65_530);
     let error = refused(&mut dev(&parent.path().join("data"), port));
     assert!(
         error.contains(&port.to_string()) && error.contains("--port 0"),

@@ -10,7 +10,7 @@ const POM: &str = include_str!("../../../../infra/servers/pom.xml");
 /// The script of the checkout that this was built from; an installed binary may find none there.
 const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../infra/servers/fetch");
 
-/// A folder with both servers in it.
+/// A folder with all servers in it.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
     folder: PathBuf,
@@ -23,10 +23,22 @@ impl Artifacts {
             Some(folder) => PathBuf::from(folder),
             None => cache().join("servers").join(name()),
         };
-        match folder.join("kafka").is_dir() && folder.join("registry").is_dir() {
-            true => Ok(Artifacts { folder }),
-            false => Err(Error::Missing { folder }),
+        let artifacts = Artifacts { folder };
+        match artifacts.parts().iter().all(|part| part.is_dir()) {
+            true => Ok(artifacts),
+            false => Err(Error::Missing {
+                folder: artifacts.folder,
+            }),
         }
+    }
+
+    /// Each appears whole or not at all.
+    fn parts(&self) -> [PathBuf; 3] {
+        [
+            self.folder.join("kafka"),
+            self.folder.join("registry"),
+            self.postgres(),
+        ]
     }
 
     /// Like [`Artifacts::find`], and fetches what is missing where the checkout is at hand. Blocks: some 10 s, once.
@@ -50,6 +62,16 @@ impl Artifacts {
             version("registry")
         ))
     }
+
+    /// What PostgreSQL calls its installation: `bin`, `lib` and `share`.
+    pub(crate) fn postgres(&self) -> PathBuf {
+        self.folder.join(postgres_name())
+    }
+}
+
+/// Of PostgreSQL's folder inside the folder of all servers.
+pub(crate) fn postgres_name() -> String {
+    format!("postgres-{}", version("postgres"))
 }
 
 fn fetch() -> Result<(), Error> {
@@ -104,7 +126,8 @@ mod tests {
     fn the_folder_is_the_one_that_fetch_makes() {
         let script = std::fs::read_to_string(FETCH).unwrap();
         assert!(script.contains("kafka-$(version kafka)-registry-$(version registry)"));
-        for of in ["kafka", "registry"] {
+        assert!(script.contains("postgres-$(version postgres)"));
+        for of in ["kafka", "registry", "postgres"] {
             assert!(
                 version(of).starts_with(|c: char| c.is_ascii_digit()),
                 "{of}: {:?}",

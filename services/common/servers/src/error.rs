@@ -10,7 +10,7 @@ pub enum Error {
          openjdk-17-jre-headless) or point JAVA_HOME at one"
     )]
     Java { found: String },
-    #[error("Kafka and the registry are not in {}: run infra/servers/fetch, which puts them there", .folder.display())]
+    #[error("Kafka, the registry and PostgreSQL are not all in {}: run infra/servers/fetch, which puts them there", .folder.display())]
     Missing { folder: PathBuf },
     #[error("infra/servers/fetch failed ({status}); its last lines:\n{tail}")]
     Fetch { status: String, tail: String },
@@ -31,6 +31,16 @@ pub enum Error {
         waited_s: u64,
         log: PathBuf,
     },
+    #[error(
+        "PostgreSQL refuses to run as root, and this system has neither a user postgres nor a user nobody to run it as: \
+         add one (useradd --system postgres), or be somebody else than root"
+    )]
+    NoUser,
+    #[error(
+        "the password of the database in {} is not in {} any more: put it back, or remove the database to begin with an \
+         empty one", .data.display(), .password.display()
+    )]
+    NoPassword { data: PathBuf, password: PathBuf },
     #[error("cannot {what} {}: {source}", .path.display())]
     Io {
         what: &'static str,
@@ -52,6 +62,12 @@ impl Error {
     pub(crate) fn lost_its_port(&self) -> bool {
         matches!(self, Error::Died { tail, .. }
             if tail.contains("Address already in use") || tail.contains("already bound"))
+    }
+
+    /// Whether the processes of a PostgreSQL that was killed are still there, which takes them some milliseconds to notice.
+    pub(crate) fn met_its_past(&self) -> bool {
+        matches!(self, Error::Died { tail, .. }
+            if tail.contains("pre-existing shared memory block") || tail.contains("\"postmaster.pid\" already exists"))
     }
 }
 

@@ -37,7 +37,17 @@ impl Process {
     /// Starts `command` with its output appended to `log`.
     pub(crate) async fn spawn(
         server: &'static str,
+        command: Command,
+        log: &Path,
+    ) -> Result<Process, Error> {
+        Process::spawn_with(server, command, Stdio::null(), log).await
+    }
+
+    /// As [`Process::spawn`], with something to read.
+    pub(crate) async fn spawn_with(
+        server: &'static str,
         mut command: Command,
+        input: Stdio,
         log: &Path,
     ) -> Result<Process, Error> {
         if std::fs::metadata(log).is_ok_and(|file| file.len() > LOG_BYTES_MAX) {
@@ -48,7 +58,7 @@ impl Process {
         let output = open().map_err(Error::io("open", log))?;
         let errors = output.try_clone().map_err(Error::io("open", log))?;
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(errors)
             .process_group(0);
@@ -105,15 +115,24 @@ impl Process {
 
     /// SIGTERM, and SIGKILL when it has not ended `within` that. Returns when it has ended.
     pub(crate) async fn stop(&mut self, within: Duration) {
-        self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(within, self.end()).await.is_err() {
+        self.stop_by(&[(Signal::SIGTERM, within)]).await;
+    }
+
+    /// Each signal in turn, with the time that it is given; SIGKILL after the last. Returns when it has ended.
+    pub(crate) async fn stop_by(&mut self, signals: &[(Signal, Duration)]) {
+        for (signal, within) in signals {
+            self.signal(*signal);
+            if tokio::time::timeout(*within, self.end()).await.is_ok() {
+                return;
+            }
             tracing::warn!(
                 server = self.server,
+                signal = signal.as_str(),
                 within_s = within.as_secs(),
-                "server.killed: it did not stop in time"
+                "server.stuck: it did not stop in time"
             );
-            self.kill().await;
         }
+        self.kill().await;
     }
 
     /// SIGKILL. Returns when it has ended.

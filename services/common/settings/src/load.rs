@@ -205,7 +205,7 @@ pub fn load<T: Parser>(surroundings: &Surroundings) -> Result<Loaded<T>, Error> 
     let matches = command
         .clone()
         .try_get_matches_from(args)
-        .map_err(|error| defaults.explain(error))?;
+        .map_err(|error| defaults.explain(error, &command))?;
     let effective = account::of(&command, &matches, &defaults);
     let settings = T::from_arg_matches(&matches).map_err(Error::Usage)?;
     Ok(Loaded {
@@ -245,7 +245,7 @@ impl Defaults {
     }
 
     /// Says where a refused value came from, when that was neither a flag nor our own default.
-    fn explain(&self, error: clap::Error) -> Error {
+    fn explain(&self, error: clap::Error, command: &Command) -> Error {
         let argument = match error.get(ContextKind::InvalidArg) {
             Some(ContextValue::String(argument)) => argument.clone(),
             _ => return Error::Usage(error),
@@ -258,7 +258,7 @@ impl Defaults {
             (place.flag == flag && self.values[place].contains(value)).then(|| origin.clone())
         };
         let Some(origin) = self.origins.iter().find_map(from) else {
-            return Error::Usage(masked(error));
+            return Error::Usage(masked(error, is_secret(command, flag)));
         };
         let problem = match std::error::Error::source(&error) {
             Some(source) => source.to_string(),
@@ -278,8 +278,23 @@ impl Defaults {
     }
 }
 
-/// Takes the value of a librdkafka property out of what clap says: a misspelt name does not tell whether it is a credential.
-fn masked(mut error: clap::Error) -> clap::Error {
+/// Whether the argument of any command that is typed like this is a secret.
+fn is_secret(command: &Command, flag: &str) -> bool {
+    let mut secret = false;
+    tree::visit(command, &mut |path, arg| {
+        secret |= arg.is_hide_env_values_set() && tree::Place::of(path, arg).flag == flag;
+    });
+    secret
+}
+
+/// Takes a secret out of what clap says, and the value of a librdkafka property: a misspelt name does not tell whether it is
+/// a credential.
+fn masked(mut error: clap::Error, is_secret: bool) -> clap::Error {
+    if is_secret {
+        let shown = ContextValue::String("***".to_owned());
+        error.insert(ContextKind::InvalidValue, shown);
+        return error;
+    }
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pushrail_testkit::{Cluster, Receiver, Reply, cluster, headers};
+use pushrail_testkit::{Cluster, Receiver, Reply, cluster, database, headers};
+use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -101,4 +102,22 @@ async fn a_private_cluster_survives_a_kill() {
     cluster.kafka().kill().await;
     cluster.kafka().restart().await.unwrap();
     assert_eq!(cluster.read(&topic, 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn databases_are_empty_and_do_not_see_each_other() {
+    let (first, second) = tokio::join!(database(), database());
+    assert_ne!(first, second);
+    let mut one = PgConnection::connect(&first).await.unwrap();
+    let mut two = PgConnection::connect(&second).await.unwrap();
+    let create = sqlx::query("CREATE TABLE a (b int)");
+    create.execute(&mut one).await.unwrap();
+    for (connection, wanted) in [(&mut one, 1), (&mut two, 0)] {
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        let found: i64 = sqlx::query_scalar(tables)
+            .fetch_one(connection)
+            .await
+            .unwrap();
+        assert_eq!(found, wanted);
+    }
 }

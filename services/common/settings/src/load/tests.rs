@@ -26,10 +26,19 @@ struct Ingest {
     direct: bool,
     #[arg(long, env = "PUSHRAIL_KEY", hide_env_values = true)]
     key: Option<Hidden>,
+    #[arg(long, hide_env_values = true, value_parser = long_enough)]
+    token: Option<Hidden>,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     file: FileArgs,
+}
+
+fn long_enough(text: &str) -> Result<Hidden, String> {
+    match text.len() {
+        0..32 => Err("must have 32 characters".to_owned()),
+        _ => Ok(Hidden::new(text)),
+    }
 }
 
 #[derive(clap::Args, Debug)]
@@ -371,4 +380,20 @@ fn a_stronger_place_replaces_one_property_and_not_all_of_them() {
     let values =
         ["client.rack", "sasl.username", "ssl.ca.location"].map(|name| properties[name].as_str());
     assert_eq!(values, ["file", "env", "flag"]);
+}
+
+#[test]
+fn a_secret_that_is_refused_is_not_quoted() {
+    let on_the_line = Given::new("ingest --token hunter2").error();
+    let in_a_file = Given::new("ingest")
+        .file("[ingest]\ntoken = 'hunter2'\n")
+        .error();
+    for error in [on_the_line, in_a_file] {
+        assert!(
+            error.contains("token")
+                && error.contains("32 characters")
+                && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
 }
