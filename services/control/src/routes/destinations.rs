@@ -576,6 +576,10 @@ async fn changes(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let rows = pushrail_store::audit::newest(call.tx()?, &customer.tenant_id, &wanted, limit)
         .await
         .map_err(reply::store)?;
+    // Also of one that is gone.
+    if rows.is_empty() {
+        return Err(not_found("destination"));
+    }
     Reply::ok(&List {
         items: rows.into_iter().map(super::audit_trail::View::of).collect(),
         next_cursor: None,

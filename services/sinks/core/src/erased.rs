@@ -120,7 +120,13 @@ fn parse_part<T: serde::de::DeserializeOwned>(
         let message = if part == "secrets" {
             "has the wrong type".to_owned()
         } else {
-            error.inner().to_string()
+            // Where in the text it is says nothing that the field does not.
+            let message = error.inner().to_string();
+            message
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         };
         FieldError { field, message }
     })

@@ -1,0 +1,10 @@
+//! The control plane as its callers meet it: over HTTP, on a real PostgreSQL.
+
+mod destinations;
+mod isolation;
+mod keys;
+mod quality;
+mod secrets;
+mod story;
+mod support;
+mod trail;
