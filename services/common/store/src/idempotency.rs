@@ -20,6 +20,14 @@ pub enum Known {
     },
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    request_sha256: String,
+    status: Option<i16>,
+    key_ring_id: Option<String>,
+    answer: Option<String>,
+}
+
 /// Takes a key for a request. Where another transaction holds it, waits until that has ended.
 pub async fn take(
     tx: &mut Tx,
@@ -46,7 +54,7 @@ pub async fn take(
     if made.rows_affected() > 0 {
         return Ok(Known::Fresh);
     }
-    let row: Option<(String, Option<i16>, Option<String>, Option<String>)> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(
         "SELECT request_sha256, status, key_ring_id, answer FROM idempotency WHERE owner = $1 AND key = $2",
     )
     .bind(owner)
@@ -54,8 +62,13 @@ pub async fn take(
     .fetch_optional(tx.connection())
     .await?;
     match row {
-        Some((sha256, _, _, _)) if sha256 != request_sha256 => Ok(Known::Other),
-        Some((_, Some(status), Some(key_ring_id), Some(answer))) => Ok(Known::Answered {
+        Some(row) if row.request_sha256 != request_sha256 => Ok(Known::Other),
+        Some(Row {
+            status: Some(status),
+            key_ring_id: Some(key_ring_id),
+            answer: Some(answer),
+            ..
+        }) => Ok(Known::Answered {
             status: u16::try_from(status).unwrap_or_default(),
             key_ring_id,
             answer,

@@ -2,6 +2,7 @@
 
 mod destinations;
 mod isolation;
+mod kafka;
 mod keys;
 mod quality;
 mod secrets;
