@@ -1,8 +1,8 @@
 //! What scripts need and a shell does badly.
 //!
 //! `xtask with-servers COMMAND...` starts one Kafka and one registry in a folder that is removed afterwards, runs the
-//! command with `PUSHRAIL_TEST_KAFKA` and `PUSHRAIL_TEST_REGISTRY` set, and ends with its exit code: that is how all test
-//! binaries of a run share two servers. The servers die with this process, however it ends.
+//! command with `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_KAFKA_SASL` and `PUSHRAIL_TEST_REGISTRY` set, and ends with its exit
+//! code: that is how all test binaries of a run share two servers. The servers die with this process, however it ends.
 
 use std::process::ExitCode;
 
@@ -58,6 +58,7 @@ async fn with_servers(program: &str, arguments: &[String]) -> anyhow::Result<u8>
     let mut child = Command::new(program)
         .args(arguments)
         .env("PUSHRAIL_TEST_KAFKA", kafka.bootstrap())
+        .env("PUSHRAIL_TEST_KAFKA_SASL", kafka.sasl_bootstrap())
         .env("PUSHRAIL_TEST_REGISTRY", registry.url())
         .kill_on_drop(true)
         .spawn()

@@ -16,11 +16,14 @@ fn xtask(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_failing_command_is_a_failure_and_has_servers() {
-    let script = "echo [$PUSHRAIL_TEST_KAFKA] [$PUSHRAIL_TEST_REGISTRY]; exit 3";
+    let script =
+        "echo [$PUSHRAIL_TEST_KAFKA] {$PUSHRAIL_TEST_KAFKA_SASL} [$PUSHRAIL_TEST_REGISTRY]; exit 3";
     let (code, text) = xtask(&["with-servers", "sh", "-c", script]);
     assert_eq!(code, Some(3), "{text}");
     assert!(
-        text.contains("[127.0.0.1:") && text.contains("[http://127.0.0.1:"),
+        text.contains("[127.0.0.1:")
+            && text.contains("{127.0.0.1:")
+            && text.contains("[http://127.0.0.1:"),
         "{text}"
     );
 }
