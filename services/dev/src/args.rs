@@ -10,7 +10,7 @@ When everything is ready, and not before, it writes DIR/dev.env with the address
   source .pushrail/dev.env
 
 Examples:
-  pushrail dev                          everything in ./.pushrail, on ports 7400 to 7404
+  pushrail dev                          everything in ./.pushrail, on ports 7400 to 7405
   pushrail dev --port 0                 on free ports, the same ones again next time where they are still free
   pushrail dev --kafka 127.0.0.1:9092   with a Kafka that runs already")]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
     // No variable: a shell that has sourced dev.env must not change what the next `pushrail dev` does.
     #[arg(long, value_name = "DIR", default_value = ".pushrail")]
     pub data_dir: PathBuf,
-    /// First of five ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics. 0 finds free ones.
+    /// First of six ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics, Kafka with SASL. 0 finds free ones.
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     pub port: u16,
     /// Use this Kafka instead of starting one: host:port, comma separated.
@@ -27,6 +27,9 @@ pub struct Args {
     /// Any librdkafka property for that Kafka, such as security.protocol=SASL_SSL. Repeat it, or separate by commas.
     #[arg(long = "kafka-property", value_name = "NAME=VALUE", requires = "kafka")]
     pub kafka_properties: Vec<Property>,
+    /// Where that Kafka listens for clients that name themselves (SASL, SCRAM-SHA-512): host:port, comma separated.
+    #[arg(long, value_name = "HOST:PORT", requires = "kafka")]
+    pub kafka_sasl: Option<String>,
     /// Use this Confluent-compatible schema registry instead of starting one.
     #[arg(long, value_name = "URL")]
     pub registry: Option<String>,

@@ -1,4 +1,4 @@
-//! The five ports.
+//! The six ports.
 //!
 //! Those that we listen on ourselves are bound first, so that a taken one is found before anything is started. With
 //! `--port 0` the ports of the last time are tried first: destinations that point at the echo receiver stay right.
@@ -19,6 +19,9 @@ pub(crate) struct Ports {
     pub(crate) registry: u16,
     pub(crate) kafka: u16,
     pub(crate) ops: u16,
+    /// Absent in what earlier versions remembered.
+    #[serde(default)]
+    pub(crate) kafka_sasl: u16,
 }
 
 /// What we listen on ourselves; the servers' ports are only known to be free.
@@ -34,10 +37,10 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Binds the ports from `first` on, or free ones for 0. `servers` says which of ours are to be started at all.
     pub(crate) fn bind(first: u16, folder: &Path, servers: Servers) -> anyhow::Result<Listeners> {
-        if first > u16::MAX - 4 {
+        if first > u16::MAX - 5 {
             anyhow::bail!(
-                "--port {first}: five ports from there on are needed, so {} at most",
-                u16::MAX - 4
+                "--port {first}: six ports from there on are needed, so {} at most",
+                u16::MAX - 5
             );
         }
         let last: Ports = match first {
@@ -62,6 +65,10 @@ impl Listeners {
             true => pick(3, last.kafka).probe("Kafka")?,
             false => 0,
         };
+        let kafka_sasl = match servers.kafka {
+            true => pick(5, last.kafka_sasl).probe("Kafka with SASL")?,
+            false => 0,
+        };
         let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
         let ports = Ports {
             http: port(&http)?,
@@ -69,6 +76,7 @@ impl Listeners {
             registry,
             kafka,
             ops: port(&ops)?,
+            kafka_sasl,
         };
         Ok(Listeners {
             ports,
@@ -149,10 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_an_earlier_version_remembered_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = Listeners::bind(0, folder.path(), BOTH).unwrap().ports;
+        let earlier = serde_json::json!({
+            "http": ports.http, "echo": ports.echo, "registry": ports.registry, "kafka": ports.kafka, "ops": ports.ops,
+        });
+        std::fs::write(folder.path().join(REMEMBERED), earlier.to_string()).unwrap();
+        let again = Listeners::bind(0, folder.path(), BOTH).unwrap().ports;
+        assert_eq!(
+            (again.http, again.echo, again.kafka),
+            (ports.http, ports.echo, ports.kafka)
+        );
+    }
+
+    #[test]
     fn a_taken_port_names_its_use_and_the_flag() {
         let folder = tempfile::tempdir().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port().min(u16::MAX - 4);
+        let port = taken.local_addr().unwrap().port().min(u16::MAX - 5);
         let error = Listeners::bind(port, folder.path(), BOTH)
             .unwrap_err()
             .to_string();
@@ -163,6 +186,6 @@ mod tests {
         let error = Listeners::bind(u16::MAX, folder.path(), BOTH)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("65531"), "{error}");
+        assert!(error.contains("65530"), "{error}");
     }
 }

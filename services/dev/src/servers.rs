@@ -13,6 +13,8 @@ pub(crate) struct Servers {
     kafka: Option<Kafka>,
     registry: Option<Registry>,
     pub(crate) connection: Connection,
+    /// Where clients that name themselves find Kafka; not known of every Kafka that is given.
+    pub(crate) kafka_sasl: Option<String>,
     pub(crate) registry_url: String,
 }
 
@@ -33,6 +35,10 @@ impl Servers {
             (Some(kafka), _) => Connection::new(kafka.bootstrap()),
             (None, given) => Connection::new(given.clone().unwrap_or_default()),
         };
+        let kafka_sasl = match &kafka {
+            Some(kafka) => Some(kafka.sasl_bootstrap()),
+            None => args.kafka_sasl.clone(),
+        };
         connection.properties.extend(
             args.kafka_properties
                 .iter()
@@ -47,6 +53,7 @@ impl Servers {
             kafka,
             registry,
             connection,
+            kafka_sasl,
             registry_url,
         })
     }
@@ -99,9 +106,14 @@ async fn start_kafka(
     let step = Step::start("Kafka");
     let builder = Kafka::builder(folder.file("kafka"))
         .port(ports.kafka)
+        .sasl_port(ports.kafka_sasl)
         .heap_mib(args.kafka_heap);
     let kafka = builder.start().await?;
-    step.done(kafka.bootstrap());
+    step.done(format_args!(
+        "{}, with SASL {}",
+        kafka.bootstrap(),
+        kafka.sasl_bootstrap()
+    ));
     Ok(Some(kafka))
 }
 

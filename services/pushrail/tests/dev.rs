@@ -186,6 +186,7 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
         "the second one must not take the first one's file away"
     );
     let (first, kafka) = (dev.env.clone(), dev.var("PUSHRAIL_KAFKA").to_owned());
+    assert!(listens(dev.var("PUSHRAIL_KAFKA_SASL")));
     dev.signal(Signal::SIGKILL);
     dev.ended().await;
     wait_until("Kafka to die with us", || !listens(&kafka)).await;
@@ -214,7 +215,7 @@ fn a_missing_java_is_said_before_anything_is_started() {
 fn a_taken_port_is_named_with_the_flag() {
     let parent = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = taken.local_addr().unwrap().port().min(65_531);
+    let port = taken.local_addr().unwrap().port().min(65_530);
     let error = refused(&mut dev(&parent.path().join("data"), port));
     assert!(
         error.contains(&port.to_string()) && error.contains("--port 0"),
