@@ -70,6 +70,7 @@ fn constants_say_what_the_declaration_says() {
         topics::deliver("webhook"),
         topics::dlq("webhook"),
         topics::direct("dev"),
+        topics::audit("dev"),
     ]);
     constants.extend(TIERS.iter().map(|tier| tier.topic.to_owned()));
     names.sort();

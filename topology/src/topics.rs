@@ -28,6 +28,11 @@ pub fn direct(tenant: &str) -> String {
     format!("{DIRECT_PREFIX}{tenant}")
 }
 
+/// What [`AUDIT_ATTEMPTS`] has of `tenant`, for the tenant to read.
+pub fn audit(tenant: &str) -> String {
+    format!("{AUDIT_ATTEMPTS}.{tenant}")
+}
+
 /// The tenant that publishes on `topic`; `None` when it is no topic of direct publishing.
 pub fn tenant_of_direct(topic: &str) -> Option<&str> {
     topic

@@ -75,7 +75,7 @@ async fn applying_twice_changes_nothing_and_nothing_is_ever_taken_away() {
     );
 
     everything_is_made_once(&bed).await;
-    a_new_tenant_costs_its_own_topic_only(&bed).await;
+    a_new_tenant_costs_its_own_topics_only(&bed).await;
     growth_is_applied(&mut bed).await;
     drift_is_reported_and_left(&mut bed).await;
     the_registry_refuses_what_breaks_readers(&bed).await;
@@ -148,13 +148,19 @@ async fn everything_is_made_once(bed: &Bed) {
     );
 }
 
-async fn a_new_tenant_costs_its_own_topic_only(bed: &Bed) {
+async fn a_new_tenant_costs_its_own_topics_only(bed: &Bed) {
     let plan = bed.plan(&["dev", "acme"]).await;
-    assert_eq!(plan.create.len(), 1, "{plan}");
+    let topics: Vec<_> = plan
+        .create
+        .iter()
+        .map(|create| create.topic.as_str())
+        .collect();
     assert_eq!(
-        (plan.create[0].topic.as_str(), plan.subjects.len()),
-        ("events.direct.acme", 1)
+        topics,
+        ["events.direct.acme", "audit.attempts.acme"],
+        "{plan}"
     );
+    assert_eq!(plan.subjects.len(), 2, "{plan}");
     bed.apply(&plan).await;
     let without = bed.plan(&["dev"]).await;
     assert!(

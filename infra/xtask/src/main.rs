@@ -1,8 +1,9 @@
 //! What scripts need and a shell does badly.
 //!
 //! `xtask with-servers COMMAND...` starts one Kafka, one registry and one PostgreSQL in a folder that is removed afterwards,
-//! runs the command with `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_REGISTRY` and `PUSHRAIL_TEST_DATABASE_URL` set, and ends with
-//! its exit code: that is how all test binaries of a run share three servers. They die with this process, however it ends.
+//! runs the command with `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_KAFKA_SASL`, `PUSHRAIL_TEST_REGISTRY` and
+//! `PUSHRAIL_TEST_DATABASE_URL` set, and ends with its exit code: that is how all test binaries of a run share three servers.
+//! They die with this process, however it ends.
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ async fn with_servers(program: &str, arguments: &[String]) -> anyhow::Result<u8>
     let mut child = Command::new(program)
         .args(arguments)
         .env("PUSHRAIL_TEST_KAFKA", kafka.bootstrap())
+        .env("PUSHRAIL_TEST_KAFKA_SASL", kafka.sasl_bootstrap())
         .env("PUSHRAIL_TEST_REGISTRY", registry.url())
         .env("PUSHRAIL_TEST_DATABASE_URL", postgres.url())
         .kill_on_drop(true)

@@ -20,6 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-obs", &[]),
     ("pushrail-servers", &[]),
     ("pushrail-kafka", &["pushrail-ledger"]),
+    (
+        "pushrail-kafka-access",
+        &["pushrail-kafka", "pushrail-schemas", "pushrail-topology"],
+    ),
     ("pushrail-vault", &["pushrail-schemas"]),
     ("pushrail-settings", &["pushrail-kafka", "pushrail-obs"]),
     (

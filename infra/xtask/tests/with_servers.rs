@@ -16,13 +16,18 @@ fn xtask(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_failing_command_is_a_failure_and_has_servers() {
-    let script = "echo [$PUSHRAIL_TEST_KAFKA] [$PUSHRAIL_TEST_REGISTRY] [$PUSHRAIL_TEST_DATABASE_URL]; exit 3";
+    let script = "echo [$PUSHRAIL_TEST_KAFKA] {$PUSHRAIL_TEST_KAFKA_SASL} [$PUSHRAIL_TEST_REGISTRY] [$PUSHRAIL_TEST_DATABASE_URL]; exit 3";
     let (code, text) = xtask(&["with-servers", "sh", "-c", script]);
     assert_eq!(code, Some(3), "{text}");
     assert!(
-        ["[127.0.0.1:", "[http://127.0.0.1:", "[postgres://pushrail:"]
-            .iter()
-            .all(|server| text.contains(server)),
+        [
+            "[127.0.0.1:",
+            "{127.0.0.1:",
+            "[http://127.0.0.1:",
+            "[postgres://pushrail:"
+        ]
+        .iter()
+        .all(|server| text.contains(server)),
         "{text}"
     );
 }

@@ -19,7 +19,8 @@ pub struct Args {
     // No variable: a shell that has sourced dev.env must not change what the next `pushrail dev` does.
     #[arg(long, value_name = "DIR", default_value = ".pushrail")]
     pub data_dir: PathBuf,
-    /// First of six ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics, PostgreSQL. 0 finds free ones.
+    /// First of seven ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics, PostgreSQL, Kafka with SASL. 0 finds
+    /// free ones.
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     pub port: u16,
     /// Use this Kafka instead of starting one: host:port, comma separated.
@@ -28,6 +29,9 @@ pub struct Args {
     /// Any librdkafka property for that Kafka, such as security.protocol=SASL_SSL. Repeat it, or separate by commas.
     #[arg(long = "kafka-property", value_name = "NAME=VALUE", requires = "kafka")]
     pub kafka_properties: Vec<Property>,
+    /// Where that Kafka listens for clients that name themselves (SASL, SCRAM-SHA-512): host:port, comma separated.
+    #[arg(long, value_name = "HOST:PORT", requires = "kafka")]
+    pub kafka_sasl: Option<String>,
     /// Use this Confluent-compatible schema registry instead of starting one.
     #[arg(long, value_name = "URL")]
     pub registry: Option<String>,

@@ -1,4 +1,4 @@
-//! The six ports.
+//! The seven ports.
 //!
 //! Those that we listen on ourselves are bound first, so that a taken one is found before anything is started. With
 //! `--port 0` the ports of the last time are tried first: destinations that point at the echo receiver stay right.
@@ -22,6 +22,7 @@ pub(crate) struct Ports {
     pub(crate) kafka: u16,
     pub(crate) ops: u16,
     pub(crate) postgres: u16,
+    pub(crate) kafka_sasl: u16,
 }
 
 /// What we listen on ourselves; the servers' ports are only known to be free.
@@ -37,10 +38,10 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Binds the ports from `first` on, or free ones for 0. `servers` says which of ours are to be started at all.
     pub(crate) fn bind(first: u16, folder: &Path, servers: Servers) -> anyhow::Result<Listeners> {
-        if first > u16::MAX - 5 {
+        if first > u16::MAX - 6 {
             anyhow::bail!(
-                "--port {first}: six ports from there on are needed, so {} at most",
-                u16::MAX - 5
+                "--port {first}: seven ports from there on are needed, so {} at most",
+                u16::MAX - 6
             );
         }
         let last: Ports = match first {
@@ -69,6 +70,10 @@ impl Listeners {
             true => pick(5, last.postgres).probe("PostgreSQL")?,
             false => 0,
         };
+        let kafka_sasl = match servers.kafka {
+            true => pick(6, last.kafka_sasl).probe("Kafka with SASL")?,
+            false => 0,
+        };
         let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
         let ports = Ports {
             http: port(&http)?,
@@ -77,6 +82,7 @@ impl Listeners {
             kafka,
             ops: port(&ops)?,
             postgres,
+            kafka_sasl,
         };
         Ok(Listeners {
             ports,
@@ -161,6 +167,7 @@ mod tests {
         let first = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
         let mut old = serde_json::to_value(first).unwrap();
         old.as_object_mut().unwrap().remove("postgres");
+        old.as_object_mut().unwrap().remove("kafka_sasl");
         std::fs::write(folder.path().join(REMEMBERED), old.to_string()).unwrap();
         let again = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
         assert_eq!((again.http, again.kafka), (first.http, first.kafka));
@@ -171,7 +178,7 @@ mod tests {
     fn a_taken_port_names_its_use_and_the_flag() {
         let folder = tempfile::tempdir().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port().min(u16::MAX - 5);
+        let port = taken.local_addr().unwrap().port().min(u16::MAX - 6);
         let error = Listeners::bind(port, folder.path(), ALL)
             .unwrap_err()
             .to_string();
@@ -182,6 +189,6 @@ mod tests {
         let error = Listeners::bind(u16::MAX, folder.path(), ALL)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("65530"), "{error}");
+        assert!(error.contains("65529"), "{error}");
     }
 }

@@ -247,6 +247,9 @@ impl Started {
             ("PUSHRAIL_REPLICATION_FACTOR", "1"),
             ("PUSHRAIL_MIN_INSYNC_REPLICAS", "1"),
         ];
+        if let Some(sasl) = &self.servers.kafka_sasl {
+            variables.push(("PUSHRAIL_KAFKA_SASL", sasl));
+        }
         if !properties.is_empty() {
             variables.push(("PUSHRAIL_KAFKA_PROPERTIES", &properties));
         }

@@ -15,6 +15,8 @@ pub(crate) struct Servers {
     registry: Option<Registry>,
     postgres: Option<Postgres>,
     pub(crate) connection: Connection,
+    /// Where clients that name themselves find Kafka; not known of every Kafka that is given.
+    pub(crate) kafka_sasl: Option<String>,
     pub(crate) registry_url: String,
     /// With a password in it.
     pub(crate) database_url: Hidden,
@@ -39,6 +41,10 @@ impl Servers {
             (Some(kafka), _) => Connection::new(kafka.bootstrap()),
             (None, given) => Connection::new(given.clone().unwrap_or_default()),
         };
+        let kafka_sasl = match &kafka {
+            Some(kafka) => Some(kafka.sasl_bootstrap()),
+            None => args.kafka_sasl.clone(),
+        };
         connection.properties.extend(
             args.kafka_properties
                 .iter()
@@ -58,6 +64,7 @@ impl Servers {
             registry,
             postgres,
             connection,
+            kafka_sasl,
             registry_url,
             database_url,
         })
@@ -129,9 +136,14 @@ async fn start_kafka(
     let step = Step::start("Kafka");
     let builder = Kafka::builder(folder.file("kafka"))
         .port(ports.kafka)
+        .sasl_port(ports.kafka_sasl)
         .heap_mib(args.kafka_heap);
     let kafka = builder.start().await?;
-    step.done(kafka.bootstrap());
+    step.done(format_args!(
+        "{}, with SASL {}",
+        kafka.bootstrap(),
+        kafka.sasl_bootstrap()
+    ));
     Ok(Some(kafka))
 }
 

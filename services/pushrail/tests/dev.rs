@@ -194,6 +194,7 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
     let (first, kafka) = (dev.env.clone(), dev.var("PUSHRAIL_KAFKA").to_owned());
     let database = address(dev.var("PUSHRAIL_DATABASE_URL"));
     assert!(listens(&database));
+    assert!(listens(dev.var("PUSHRAIL_KAFKA_SASL")));
     dev.signal(Signal::SIGKILL);
     dev.ended().await;
     wait_until("Kafka to die with us", || !listens(&kafka)).await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pushrail_kafka::Connection;
+use pushrail_servers::kafka::Builder;
 use pushrail_servers::{Kafka, Registry};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -13,12 +14,16 @@ use crate::folder::Folder;
 use crate::wait::wait_for;
 
 const KAFKA: &str = "PUSHRAIL_TEST_KAFKA";
+const KAFKA_SASL: &str = "PUSHRAIL_TEST_KAFKA_SASL";
 const REGISTRY: &str = "PUSHRAIL_TEST_REGISTRY";
 
 /// Servers that tests talk to.
 #[derive(Debug)]
 pub struct Cluster {
     pub bootstrap: String,
+    /// The listeners on which a client must name itself (SCRAM-SHA-512) and may do what an ACL grants. Empty where the
+    /// cluster of the environment has none that we know.
+    pub sasl_bootstrap: String,
     /// What a stock registry client takes.
     pub registry_url: String,
     /// Only of a cluster that we started.
@@ -32,8 +37,8 @@ struct Servers {
     _folder: Folder,
 }
 
-/// The cluster that all tests of a run share: the one that `PUSHRAIL_TEST_KAFKA` and `PUSHRAIL_TEST_REGISTRY` name, else
-/// one that this process starts and that ends with it. Use topics, groups and subjects that are yours alone.
+/// The cluster that all tests of a run share: the one that `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_KAFKA_SASL` and
+/// `PUSHRAIL_TEST_REGISTRY` name, else one that this process starts and that ends with it. Use topics, groups and subjects that are yours alone.
 pub async fn cluster() -> &'static Cluster {
     static SHARED: OnceCell<Cluster> = OnceCell::const_new();
     SHARED
@@ -41,6 +46,7 @@ pub async fn cluster() -> &'static Cluster {
             async || match (std::env::var(KAFKA), std::env::var(REGISTRY)) {
                 (Ok(bootstrap), Ok(registry_url)) => Cluster {
                     bootstrap,
+                    sasl_bootstrap: std::env::var(KAFKA_SASL).unwrap_or_default(),
                     registry_url,
                     servers: None,
                 },
@@ -53,9 +59,14 @@ pub async fn cluster() -> &'static Cluster {
 impl Cluster {
     /// One of your own, to stop and kill, or to have the fixed topics for yourself. Costs 4 s and 600 MB.
     pub async fn private() -> Cluster {
+        Cluster::private_with(|kafka| kafka).await
+    }
+
+    /// As [`Cluster::private`], of which the brokers differ from the usual.
+    pub async fn private_with(shape: impl FnOnce(Builder) -> Builder) -> Cluster {
         let folder = Folder::new();
         let (kafka, registry) = tokio::join!(
-            Kafka::builder(folder.path().join("kafka")).start(),
+            shape(Kafka::builder(folder.path().join("kafka"))).start(),
             Registry::builder(folder.path().join("registry")).start(),
         );
         let (kafka, registry) = (
@@ -64,6 +75,7 @@ impl Cluster {
         );
         Cluster {
             bootstrap: kafka.bootstrap(),
+            sasl_bootstrap: kafka.sasl_bootstrap(),
             registry_url: registry.url(),
             servers: Some(Servers {
                 kafka,

@@ -11,7 +11,7 @@ use crate::args::{ReplicationArgs, registry};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Add a tenant, and the topic on which it may publish directly.
+    /// Add a tenant, and the topics on which it may publish directly and read its own audit.
     #[command(after_help = "\
 Examples:
   pushrail tenant add acme --name 'Acme, Inc.'
@@ -28,7 +28,7 @@ pub(crate) struct Add {
     /// For people.
     #[arg(long)]
     name: Option<String>,
-    /// Make no topic events.direct.TENANT.
+    /// Make no topics events.direct.TENANT and audit.attempts.TENANT.
     #[arg(long)]
     no_topic: bool,
     #[command(flatten)]

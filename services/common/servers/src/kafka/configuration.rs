@@ -19,6 +19,7 @@ pub(super) struct Shape {
 pub(super) struct Node {
     pub(super) id: u16,
     pub(super) port: u16,
+    pub(super) sasl_port: u16,
     pub(super) controller_port: Option<u16>,
 }
 
@@ -57,7 +58,11 @@ impl Shape {
             .filter_map(|node| Some(format!("{}@127.0.0.1:{}", node.id, node.controller_port?)))
             .collect();
         let replicas = nodes.len().min(3);
-        let mut listeners = format!("PLAINTEXT://127.0.0.1:{}", node.port);
+        let advertised = format!(
+            "PLAINTEXT://127.0.0.1:{},SASL://127.0.0.1:{}",
+            node.port, node.sasl_port
+        );
+        let mut listeners = advertised.clone();
         if let Some(port) = node.controller_port {
             let _ = write!(listeners, ",CONTROLLER://127.0.0.1:{port}");
         }
@@ -77,15 +82,12 @@ impl Shape {
         put("node.id", &node.id.to_string());
         put("controller.quorum.voters", &voters.join(","));
         put("listeners", &listeners);
-        put(
-            "advertised.listeners",
-            &format!("PLAINTEXT://127.0.0.1:{}", node.port),
-        );
+        put("advertised.listeners", &advertised);
         put("inter.broker.listener.name", "PLAINTEXT");
         put("controller.listener.names", "CONTROLLER");
         put(
             "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
         );
         put("log.dirs", &absolute(&self.data(node)).to_string_lossy());
         for name in [
@@ -119,6 +121,28 @@ const FIXED: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "4"),
     // The ledger keeps finished offsets in the commit's metadata; this is the most that the protocol can carry.
     ("offset.metadata.max.bytes", "32767"),
+    // Whoever comes in by the SASL listener may do what an ACL grants, and nothing else.
+    (
+        "authorizer.class.name",
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    ),
+    ("allow.everyone.if.no.acl.found", "false"),
+    // Nobody has a name on the plaintext listeners. Those are ours alone: they are internal and listen on loopback, so whoever
+    // reaches them is on this machine, where the data could be read from the disk. A listener that is reachable from elsewhere
+    // must never leave its clients anonymous.
+    ("super.users", "User:ANONYMOUS"),
+    (
+        "listener.name.sasl.sasl.enabled.mechanisms",
+        "SCRAM-SHA-512",
+    ),
+    // A listener has a login module of its own or does not start.
+    (
+        "listener.name.sasl.scram-sha-512.sasl.jaas.config",
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    ),
+    // A connection shows its credential again before it is this old, or ends: one that was opened with a credential that is
+    // gone, or with a password that was replaced, lives no longer than that. (Taking the ACLs away refuses it at once.)
+    ("connections.max.reauth.ms", "60000"),
     // A killed member is noticed within 6 s instead of 45.
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.session.timeout.ms", "6000"),

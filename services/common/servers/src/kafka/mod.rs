@@ -1,4 +1,7 @@
 //! Apache Kafka in KRaft mode: one node, or several for tests of replication and broker loss.
+//!
+//! Each broker has two listeners on loopback: the internal one, on which everybody may do everything, and one with SASL
+//! (SCRAM-SHA-512), on which a user may do what an ACL grants.
 
 mod configuration;
 mod probe;
@@ -31,6 +34,7 @@ const PORT_TRIES: u32 = 3;
 pub struct Builder {
     folder: PathBuf,
     port: u16,
+    sasl_port: u16,
     brokers: u16,
     heap_mib: u32,
     properties: Vec<(String, String)>,
@@ -40,6 +44,12 @@ impl Builder {
     /// Port of the first broker; 0, the default, finds a free one. Further brokers always get free ones.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Port of the first broker's SASL listener; 0, the default, finds a free one. Further brokers always get free ones.
+    pub fn sasl_port(mut self, port: u16) -> Self {
+        self.sasl_port = port;
         self
     }
 
@@ -101,6 +111,7 @@ impl Builder {
                 Ok(Node {
                     id,
                     port: ports::claim(SERVER, if id == 1 { self.port } else { 0 })?,
+                    sasl_port: ports::claim(SERVER, if id == 1 { self.sasl_port } else { 0 })?,
                     controller_port: if id <= controllers {
                         Some(ports::claim(SERVER, 0)?)
                     } else {
@@ -129,6 +140,7 @@ impl Kafka {
         Builder {
             folder: folder.into(),
             port: 0,
+            sasl_port: 0,
             brokers: 1,
             heap_mib: 384,
             properties: Vec::new(),
@@ -137,10 +149,19 @@ impl Kafka {
 
     /// Addresses of all brokers, as `bootstrap.servers` takes them. They stay the same over a restart.
     pub fn bootstrap(&self) -> String {
+        self.addresses(|node| node.port)
+    }
+
+    /// As [`Kafka::bootstrap`], of the listeners that want SASL.
+    pub fn sasl_bootstrap(&self) -> String {
+        self.addresses(|node| node.sasl_port)
+    }
+
+    fn addresses(&self, port: impl Fn(&Node) -> u16) -> String {
         let addresses: Vec<String> = self
             .nodes
             .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port))
+            .map(|node| format!("127.0.0.1:{}", port(node)))
             .collect();
         addresses.join(",")
     }
