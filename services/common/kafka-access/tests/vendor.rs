@@ -2,8 +2,12 @@
 
 mod bed;
 
+use std::io::Write;
+use std::process::Stdio;
+
 use bed::{Bed, Vendor, refused};
 use pushrail_kafka_access::{Access, Error, User};
+use pushrail_servers::{Artifacts, Java};
 use pushrail_testkit::{Cluster, wait_for};
 use pushrail_topology::topics;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -27,6 +31,37 @@ async fn a_vendor_writes_to_its_direct_topic_and_reads_its_audit() {
         consumer.record().await.unwrap();
         consumer.commit().await.unwrap();
     }
+}
+
+/// Kafka's own console producer, with the file as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_java_client_takes_the_properties_as_they_are() {
+    let bed = Bed::start().await;
+    let vendor = bed.vendor(true, false).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.properties");
+    std::fs::write(&file, &vendor.java).unwrap();
+    let class_path = Artifacts::find_or_fetch().unwrap().kafka_class_path();
+    let mut java = Java::find().unwrap().command();
+    java.args(["-cp", &class_path, "org.apache.kafka.tools.ConsoleProducer"])
+        .args(["--bootstrap-server", &bed.cluster.sasl_bootstrap])
+        .args(["--topic", &bed.direct(), "--command-config"])
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let produced = tokio::task::spawn_blocking(move || {
+        let mut child = java.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"hello\n").unwrap();
+        drop(input);
+        child.wait_with_output().unwrap()
+    });
+    let output = produced.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let records = bed.cluster.read(&bed.direct(), 1).await;
+    assert_eq!(records[0].value.as_deref(), Some(&b"hello"[..]), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

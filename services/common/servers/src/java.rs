@@ -48,7 +48,8 @@ impl Java {
         }
     }
 
-    pub(crate) fn command(&self) -> Command {
+    /// A command that runs it.
+    pub fn command(&self) -> Command {
         Command::new(&self.executable)
     }
 }

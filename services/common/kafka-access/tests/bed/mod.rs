@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pushrail_kafka::Connection;
-use pushrail_kafka_access::{Access, Grant, Listener, Password, User, librdkafka_properties};
+use pushrail_kafka_access::{
+    Access, Grant, Listener, Password, User, java_properties, librdkafka_properties,
+};
 use pushrail_testkit::{Cluster, WITHIN, cluster, headers, wait_for};
 use pushrail_topology::topics;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -92,6 +94,8 @@ pub(crate) struct Vendor {
     pub(crate) grant: Option<Grant>,
     /// What was drawn for it, as a stand-in for whatever shows a password.
     pub(crate) drawn: String,
+    /// A file for Java clients.
+    pub(crate) java: String,
     config: ClientConfig,
 }
 
@@ -115,6 +119,7 @@ impl Vendor {
             password: password.expose().to_owned(),
             grant: None,
             drawn: format!("{password:?}"),
+            java: java_properties(listener, user, password).to_string(),
             config,
         }
     }
