@@ -93,6 +93,7 @@ impl Bed {
         let tenant = Tenant {
             tenant_id: TENANT.into(),
             name: "Load test".into(),
+            audit_feed: false,
         };
         let key = ApiKey {
             key_id: "loadtest".into(),

@@ -24,6 +24,9 @@ pub const DESTINATION_PREFIX: &str = "destination/";
 pub struct Tenant {
     pub tenant_id: Box<str>,
     pub name: Box<str>,
+    /// Whether its audit records are copied to `audit.attempts.<tenant>`, for a reader of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit_feed: bool,
 }
 
 /// A tenant's API key: the key itself is shown once and never stored.

@@ -53,6 +53,7 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
             let tenant = config::Tenant {
                 tenant_id: row.tenant_id.into(),
                 name: row.name.into(),
+                audit_feed: false,
             };
             let key = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
             tell(&mut tx, &key, &tenant).await?;

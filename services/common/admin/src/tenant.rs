@@ -27,5 +27,6 @@ pub fn tenant(id: &str, name: Option<&str>) -> Result<Tenant, Error> {
     Ok(Tenant {
         tenant_id: id.into(),
         name: name.into(),
+        audit_feed: false,
     })
 }

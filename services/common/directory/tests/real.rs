@@ -192,6 +192,7 @@ async fn keys_open_and_close_doors(cluster: &Cluster, writer: &Writer) {
     let tenant = Tenant {
         tenant_id: "acme".into(),
         name: "Acme".into(),
+        audit_feed: false,
     };
     let key = ApiKey {
         key_id: "k1".into(),

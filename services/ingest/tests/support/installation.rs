@@ -40,6 +40,7 @@ pub async fn tenant(cluster: &Cluster, id: &str) -> String {
     let tenant = Tenant {
         tenant_id: id.into(),
         name: id.into(),
+        audit_feed: false,
     };
     writer.put(Config::Tenant(&tenant)).await.unwrap();
     let key = format!("key-of-{id}");

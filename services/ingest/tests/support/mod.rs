@@ -40,6 +40,7 @@ impl Keys for OneKey {
             Arc::new(Tenant {
                 tenant_id: TENANT.into(),
                 name: "Acme".into(),
+                audit_feed: false,
             })
         })
     }
