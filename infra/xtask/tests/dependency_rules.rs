@@ -79,6 +79,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-clock",
             "pushrail-http",
             "pushrail-kafka",
+            "pushrail-kafka-access",
             "pushrail-obs",
             "pushrail-schemas",
             "pushrail-sink-core",

@@ -17,6 +17,8 @@ pub(crate) struct Api {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) tokens: Tokens,
     pub(crate) admin_key: AdminKey,
+    /// For vendors; `None` where there is no listener for them.
+    pub(crate) kafka: Option<crate::kafka::Kafka>,
     /// By kind.
     pub(crate) adapters: Vec<(&'static str, Arc<dyn ErasedAdapter>)>,
     pub(crate) check_route: crate::CheckRoute,

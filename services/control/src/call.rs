@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) source: String,
     /// In the caller's scope; committed when the operation is done, and has said so.
     tx: Option<Tx>,
+    /// Something was made last before the operation was done.
+    pub(crate) committed: bool,
 }
 
 /// What was done, for the audit trail.
@@ -62,6 +64,7 @@ impl Call {
             if_match,
             source,
             tx: Some(tx),
+            committed: false,
         }
     }
 
@@ -72,6 +75,7 @@ impl Call {
 
     /// Makes what was done so far last, before something outside the database is done.
     pub(crate) async fn commit(&mut self) -> Result<(), Problem> {
+        self.committed = true;
         match self.tx.take() {
             Some(tx) => tx.commit().await.map_err(reply::store),
             None => Ok(()),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_http::Problem;
+use pushrail_kafka_access::User;
 use pushrail_obs::Condition;
 use pushrail_schemas::config;
 use pushrail_store::destinations::Aside;
-use pushrail_store::{Scope, destinations, idempotency, outbox, sessions};
+use pushrail_store::{Scope, destinations, idempotency, kafka_credentials, outbox, sessions};
 use pushrail_topology::topics;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,7 @@ async fn once(api: &Api, clear: bool) -> Result<(), pushrail_store::Error> {
     api.store.ping().await?;
     api.used.write(&api.store).await?;
     end_rotations(api).await?;
+    take_back_users(api).await?;
     if clear {
         let mut tx = api.store.begin(Scope::System).await?;
         sessions::forget_ended(&mut tx).await?;
@@ -65,6 +67,25 @@ async fn end_rotations(api: &Api) -> Result<(), pushrail_store::Error> {
         }
     }
     Ok(())
+}
+
+/// Takes back users of Kafka whose making was interrupted: nobody has seen their password.
+async fn take_back_users(api: &Api) -> Result<(), pushrail_store::Error> {
+    let Some(kafka) = &api.kafka else {
+        return Ok(());
+    };
+    let mut tx = api.store.begin(Scope::System).await?;
+    for name in kafka_credentials::unfinished(&mut tx).await? {
+        let revoked = match User::parse(&name) {
+            Ok(user) => kafka.access.revoke(&user).await,
+            Err(error) => Err(error),
+        };
+        match revoked {
+            Ok(()) => drop(kafka_credentials::mark(&mut tx, &name, "revoked").await?),
+            Err(error) => tracing::warn!(%error, "control.user_not_taken_back"),
+        }
+    }
+    tx.commit().await
 }
 
 async fn end_rotation(api: &Api, due: &config::Destination) -> Result<(), Problem> {

@@ -155,7 +155,15 @@ async fn carry_out(
     }
     let source = peer.ip().to_canonical().to_string();
     let mut call = Call::new(caller.clone(), path, query, body, if_match, source, tx);
-    let reply = (operation.handler)(api, &mut call).await?;
+    let reply = match (operation.handler)(api, &mut call).await {
+        Ok(reply) => reply,
+        Err(problem) => {
+            if let Some(key) = key.as_ref().filter(|_| call.committed) {
+                forget(api, caller, &owner, key).await;
+            }
+            return Err(problem);
+        }
+    };
     if let Some(key) = &key {
         remember(api, call.tx()?, &owner, key, &reply).await?;
     }
@@ -334,6 +342,18 @@ async fn repeated(
             let status = StatusCode::from_u16(status).map_err(|_| reply::internal())?;
             Ok(Some(Reply::again(status, opened.to_vec())))
         }
+    }
+}
+
+async fn forget(api: &Api, caller: &Caller, owner: &str, key: &str) {
+    let forgotten = async {
+        let mut tx = api.store.begin(caller.scope()).await?;
+        idempotency::forget(&mut tx, owner, key).await?;
+        tx.commit().await
+    };
+    if let Err(error) = forgotten.await {
+        // It is given up after a minute.
+        tracing::warn!(%error, "control.idempotency_key_kept");
     }
 }
 

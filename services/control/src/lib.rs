@@ -18,6 +18,7 @@ mod caller;
 mod chores;
 mod cors;
 mod dispatch;
+mod kafka;
 mod limits;
 mod metrics;
 mod openapi;
@@ -43,7 +44,7 @@ use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::Problem as FieldProblem;
 use pushrail_schemas::config::Destination;
-use pushrail_schemas::registry::Ids;
+use pushrail_schemas::registry::{Ids, Registry};
 use pushrail_sink_core::{Context, ErasedAdapter};
 use pushrail_store::Store;
 use pushrail_vault::KeyRing;
@@ -71,10 +72,26 @@ pub struct Settings {
     pub adapters: Vec<(&'static str, Arc<dyn ErasedAdapter>)>,
     /// What the router would refuse of a destination's filter and transform.
     pub check_route: CheckRoute,
+    /// Kafka for vendors and data teams; `None` offers none.
+    pub kafka_access: Option<KafkaAccess>,
     /// Requests a second of one credential, on average.
     pub requests_per_second: NonZeroU32,
     /// Ids that the registry gave the schemas of events and of audit records.
     pub ids: Ids,
+}
+
+/// The listener that vendors and data teams use, and what they get there.
+pub struct KafkaAccess {
+    /// `host:port`, comma separated; SASL with SCRAM-SHA-512.
+    pub bootstrap: String,
+    /// Whether that listener speaks TLS, as it must wherever it is more than loopback.
+    pub tls: bool,
+    /// By user and broker.
+    pub producer_bytes_per_s: u64,
+    pub consumer_bytes_per_s: u64,
+    /// For the topics of a tenant.
+    pub topology: pushrail_topology::Settings,
+    pub registry: Arc<Registry>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +105,8 @@ pub enum Error {
     },
     #[error("the connection to Kafka can't be made: {0}")]
     Kafka(#[from] pushrail_kafka::rdkafka::error::KafkaError),
+    #[error("users of Kafka can't be managed: {0}")]
+    KafkaAccess(#[from] pushrail_kafka_access::Error),
     #[error("a task ended: {0}")]
     Task(#[from] std::io::Error),
 }
@@ -112,7 +131,10 @@ pub async fn run(
         () = shutdown.cancelled() => return Ok(()),
     }
     let metrics = metrics::Metrics::new(metrics);
-    let api = Arc::new(api(&settings, ring, store.clone(), metrics.clone()));
+    let given = settings.kafka_access.as_ref();
+    let kafka = given.map(|given| kafka::Kafka::new(&settings.connection, given));
+    let kafka = kafka.transpose()?;
+    let api = Arc::new(api(&settings, ring, store.clone(), kafka, metrics.clone()));
     let publisher = Arc::new(publisher::Publisher {
         store: store.clone(),
         producer: publisher::producer(&settings.connection)?,
@@ -165,6 +187,7 @@ fn api(
     settings: &Settings,
     ring: Arc<KeyRing>,
     store: Store,
+    kafka: Option<kafka::Kafka>,
     metrics: metrics::Metrics,
 ) -> api::Api {
     api::Api {
@@ -172,6 +195,7 @@ fn api(
         tokens: token::Tokens::new(&ring),
         ring,
         admin_key: api::AdminKey::new(&settings.admin_key),
+        kafka,
         adapters: settings.adapters.clone(),
         check_route: settings.check_route,
         context: settings.context.clone(),

@@ -27,12 +27,9 @@ pub async fn ensure_tenant(
     if api_keys::get(&mut tx, &key.key_id).await?.is_none() {
         api_keys::insert(&mut tx, key, "first").await?;
     }
-    tell(
-        &mut tx,
-        &format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id),
-        tenant,
-    )
-    .await?;
+    let told = tenants::document(&mut tx, &tenant.tenant_id).await?;
+    let name = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
+    tell(&mut tx, &name, &told).await?;
     tell(
         &mut tx,
         &format!("{}{}", config::API_KEY_PREFIX, key.key_id),
@@ -50,13 +47,10 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
     loop {
         let page = tenants::list(&mut tx, after.as_ref(), ROUND).await?;
         for row in page.items {
-            let tenant = config::Tenant {
-                tenant_id: row.tenant_id.into(),
-                name: row.name.into(),
-                audit_feed: false,
-            };
-            let key = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
-            tell(&mut tx, &key, &tenant).await?;
+            let id = row.tenant_id;
+            let tenant = tenants::document(&mut tx, &id).await?;
+            let Some(tenant) = tenant else { continue };
+            tell(&mut tx, &format!("{}{id}", config::TENANT_PREFIX), &tenant).await?;
             told += 1;
         }
         after = page.next;

@@ -36,7 +36,9 @@ pub async fn take(
     request_sha256: &str,
 ) -> Result<Known, Error> {
     sqlx::query(
-        "DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND created_at < now() - $3::interval",
+        "DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND (created_at < now() - $3::interval
+             -- Its request was interrupted after it had done something outside the database.
+             OR (status IS NULL AND created_at < now() - interval '1 minute'))",
     )
     .bind(owner)
     .bind(key)
@@ -96,6 +98,16 @@ pub async fn answer(
     .bind(answer)
     .execute(tx.connection())
     .await?;
+    Ok(())
+}
+
+/// Forgets a key whose request failed after it had committed, so that it may be tried again at once.
+pub async fn forget(tx: &mut Tx, owner: &str, key: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND status IS NULL")
+        .bind(owner)
+        .bind(key)
+        .execute(tx.connection())
+        .await?;
     Ok(())
 }
 

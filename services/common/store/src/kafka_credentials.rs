@@ -104,11 +104,23 @@ pub async fn list(
     }))
 }
 
-/// Whether any credential of the tenant that counts reads its audit records.
-pub async fn audit_tenants(tx: &mut Tx) -> Result<Vec<String>, Error> {
+/// Users that were to be made, and were not finished for longer than anybody takes for it.
+pub async fn unfinished(tx: &mut Tx) -> Result<Vec<String>, Error> {
     let rows: Vec<(String,)> = sqlx::query_as(
-        "SELECT DISTINCT tenant_id FROM kafka_credentials WHERE read_audit AND state <> 'revoked'",
+        "SELECT user_name FROM kafka_credentials
+         WHERE state = 'pending' AND created_at < now() - interval '1 minute'",
     )
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// Users of a tenant that count.
+pub async fn live(tx: &mut Tx, tenant_id: &str) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT user_name FROM kafka_credentials WHERE tenant_id = $1 AND state <> 'revoked'",
+    )
+    .bind(tenant_id)
     .fetch_all(tx.connection())
     .await?;
     Ok(rows.into_iter().map(|row| row.0).collect())

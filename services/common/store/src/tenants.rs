@@ -1,5 +1,6 @@
 //! Vendors.
 
+use pushrail_schemas::config;
 use sqlx::FromRow;
 
 use crate::page::bounds;
@@ -134,4 +135,21 @@ pub async fn names_origin(
     .fetch_one(tx.connection())
     .await?;
     Ok(named)
+}
+
+/// What router, sinks and ingest are told of a tenant; `None` when there is none.
+pub async fn document(tx: &mut Tx, tenant_id: &str) -> Result<Option<config::Tenant>, Error> {
+    let row: Option<(String, bool)> = sqlx::query_as(
+        "SELECT name, EXISTS (SELECT FROM kafka_credentials AS k
+             WHERE k.tenant_id = tenants.tenant_id AND k.read_audit AND k.state <> 'revoked')
+         FROM tenants WHERE tenant_id = $1",
+    )
+    .bind(tenant_id)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(row.map(|(name, audit_feed)| config::Tenant {
+        tenant_id: tenant_id.into(),
+        name: name.into(),
+        audit_feed,
+    }))
 }

@@ -6,6 +6,7 @@ pub(crate) mod customers;
 pub(crate) mod destination_types;
 pub(crate) mod destinations;
 pub(crate) mod event_types;
+pub(crate) mod kafka_credentials;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod tenants;
@@ -28,6 +29,7 @@ pub(crate) fn table() -> Vec<Operation> {
         sessions::operations(),
         event_types::operations(),
         destination_types::operations(),
+        kafka_credentials::operations(),
         audit_trail::operations(),
     ]
     .into_iter()

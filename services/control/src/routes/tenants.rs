@@ -2,9 +2,10 @@
 
 use http::Method;
 use pushrail_http::Problem;
+use pushrail_kafka_access::User;
 use pushrail_schemas::config;
 use pushrail_sink_core::FieldError;
-use pushrail_store::{api_keys, destinations, tenants};
+use pushrail_store::{api_keys, destinations, kafka_credentials, tenants};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -353,10 +354,18 @@ async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
         after: shown(&after),
     })
     .await?;
-    let tenant = pushrail_admin::tenant(id, Some(&after.name)).map_err(reply::admin)?;
-    call.configure(&format!("{}{id}", config::TENANT_PREFIX), Some(&tenant))
-        .await?;
+    tell(call, id).await?;
     Ok(Reply::ok(&after)?.revision(revision))
+}
+
+/// Tells everyone what the tenant is now.
+pub(crate) async fn tell(call: &mut Call, id: &str) -> Result<(), Problem> {
+    let tenant = tenants::document(call.tx()?, id)
+        .await
+        .map_err(reply::store)?;
+    let tenant = tenant.ok_or_else(|| not_found("tenant"))?;
+    let key = format!("{}{id}", config::TENANT_PREFIX);
+    call.configure(&key, Some(&tenant)).await
 }
 
 /// Whether it is still what the caller has seen.
@@ -374,11 +383,21 @@ pub(crate) fn matches(if_match: Option<i64>, revision: i64) -> Result<(), Proble
     }
 }
 
-async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn remove(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let id = call.parameter("tenantId")?.to_owned();
     let row = tenants::lock(call.tx()?, &id).await.map_err(reply::store)?;
     let row = row.ok_or_else(|| not_found("tenant"))?;
     matches(call.if_match, row.revision)?;
+    // Kafka first: a user that Kafka knows and nobody else would be there for ever.
+    let users = kafka_credentials::live(call.tx()?, &id)
+        .await
+        .map_err(reply::store)?;
+    for name in users {
+        let kafka = super::kafka_credentials::kafka(api)?;
+        let user = User::parse(&name).map_err(|_| reply::internal())?;
+        let revoked = kafka.access.revoke(&user).await;
+        revoked.map_err(|error| super::kafka_credentials::refused(&error))?;
+    }
     let ids = destinations::ids(call.tx()?, &id, None)
         .await
         .map_err(reply::store)?;

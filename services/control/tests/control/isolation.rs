@@ -42,6 +42,7 @@ async fn furnish(control: &Control, tenant: &str) -> Mine {
         ("sessionId", text(&session["sessionId"])),
         ("name", "order.completed".to_owned()),
         ("kind", "webhook".to_owned()),
+        ("user", format!("psh-{}-0123456789abcdef", tenant.id)),
     ]);
     Mine { tenant, ids }
 }

@@ -1,5 +1,6 @@
 //! The control plane as its callers meet it: over HTTP, on a real PostgreSQL.
 
+mod access;
 mod destinations;
 mod isolation;
 mod kafka;

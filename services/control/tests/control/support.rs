@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use pushrail_control::Settings;
+use pushrail_control::{KafkaAccess, Settings};
 use pushrail_kafka::Connection;
 use pushrail_schemas::registry::Ids;
 use pushrail_sink_core::Context;
@@ -88,6 +88,15 @@ pub(crate) async fn with_ring(
     database_url: String,
     ring: Arc<KeyRing>,
 ) -> Control {
+    with_access(connection, database_url, ring, None).await
+}
+
+pub(crate) async fn with_access(
+    connection: Connection,
+    database_url: String,
+    ring: Arc<KeyRing>,
+    kafka_access: Option<KafkaAccess>,
+) -> Control {
     let context = Context {
         allowed_networks: vec!["127.0.0.0/8".into()],
         allow_plaintext: true,
@@ -105,6 +114,7 @@ pub(crate) async fn with_ring(
         context,
         adapters,
         check_route: pushrail_router::check,
+        kafka_access,
         requests_per_second: NonZeroU32::new(10_000).unwrap(),
         ids: Ids {
             event: 1,
