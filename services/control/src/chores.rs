@@ -24,7 +24,7 @@ const ROTATIONS: u32 = 100;
 pub(crate) async fn run(api: Arc<Api>, database: Condition, shutdown: CancellationToken) {
     let mut round = 0u32;
     loop {
-        match once(&api, round % CLEARING == 0).await {
+        match once(&api, round.is_multiple_of(CLEARING)).await {
             Ok(()) => database.met(),
             Err(error) => {
                 tracing::warn!(%error, "control.chores_wait");

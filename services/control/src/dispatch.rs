@@ -29,9 +29,12 @@ const BODY_LEN_MAX: usize = 512 * 1024;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 
+/// A path, its methods, and their names.
+type Path = (&'static str, MethodRouter<Arc<Api>>, Vec<Method>);
+
 /// Routes every operation of the table.
 pub(crate) fn router(operations: &[Arc<Operation>]) -> Router<Arc<Api>> {
-    let mut paths: Vec<(&'static str, MethodRouter<Arc<Api>>, Vec<Method>)> = Vec::new();
+    let mut paths: Vec<Path> = Vec::new();
     for operation in operations {
         let at = match paths.iter().position(|(path, ..)| *path == operation.path) {
             Some(at) => at,
@@ -148,10 +151,10 @@ async fn carry_out(
         .await
         .map_err(reply::store)?;
     let owner = caller.owner();
-    if let (Some(key), Some(fingerprint)) = (&key, &fingerprint) {
-        if let Some(reply) = repeated(api, &mut tx, &owner, key, fingerprint).await? {
-            return Ok(reply);
-        }
+    if let (Some(key), Some(fingerprint)) = (&key, &fingerprint)
+        && let Some(reply) = repeated(api, &mut tx, &owner, key, fingerprint).await?
+    {
+        return Ok(reply);
     }
     let source = peer.ip().to_canonical().to_string();
     let mut call = Call::new(caller.clone(), path, query, body, if_match, source, tx);

@@ -73,10 +73,10 @@ impl IntoResponse for Reply {
         }
         // Nothing here is anybody else's to keep.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(revision) = self.revision {
-            if let Ok(value) = HeaderValue::try_from(format!("\"{revision}\"")) {
-                headers.insert(header::ETAG, value);
-            }
+        if let Some(revision) = self.revision
+            && let Ok(value) = HeaderValue::try_from(format!("\"{revision}\""))
+        {
+            headers.insert(header::ETAG, value);
         }
         response
     }

@@ -10,7 +10,7 @@ When everything is ready, and not before, it writes DIR/dev.env with the address
   source .pushrail/dev.env
 
 Examples:
-  pushrail dev                          everything in ./.pushrail, on ports 7400 to 7405
+  pushrail dev                          everything in ./.pushrail, on ports 7400 to 7406
   pushrail dev --port 0                 on free ports, the same ones again next time where they are still free
   pushrail dev --kafka 127.0.0.1:9092   with a Kafka that runs already
   pushrail dev --database @FILE         with a PostgreSQL that runs already, whose URL is in FILE")]
@@ -19,8 +19,8 @@ pub struct Args {
     // No variable: a shell that has sourced dev.env must not change what the next `pushrail dev` does.
     #[arg(long, value_name = "DIR", default_value = ".pushrail")]
     pub data_dir: PathBuf,
-    /// First of seven ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics, PostgreSQL, Kafka with SASL. 0 finds
-    /// free ones.
+    /// First of eight ports on 127.0.0.1: HTTP, echo receiver, registry, Kafka, metrics, PostgreSQL, Kafka with SASL, control
+    /// plane. 0 finds free ones.
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     pub port: u16,
     /// Use this Kafka instead of starting one: host:port, comma separated.
@@ -67,7 +67,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// How the process is watched. The operator's server is ours to start: it has a port of the six.
+    /// How the process is watched. The operator's server is ours to start: it has a port of the eight.
     pub fn ops(&self) -> OpsArgs {
         OpsArgs {
             listen: None,

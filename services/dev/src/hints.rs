@@ -8,6 +8,8 @@ use crate::progress::line;
 pub(crate) struct Ready<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) url: &'a str,
+    /// Printed as it is: it is good on this machine alone.
+    pub(crate) api_key: &'a str,
     pub(crate) echo_url: &'a str,
     pub(crate) ops_url: &'a str,
     pub(crate) kafka: &'a str,
@@ -25,7 +27,8 @@ pub(crate) fn print(ready: &Ready<'_>) {
         "
 Ready after {seconds:.1} s.
 
-  HTTP API   {url}
+  HTTP API   {url}   (documented at {url}/docs)
+  API key    {key}   (of the tenant dev; the operator's: $PUSHRAIL_ADMIN_KEY)
   echo       {echo}   (shows what it received)
   Kafka      {kafka}
   registry   {registry}
@@ -37,19 +40,21 @@ Next, in another shell:
   source {env}
 
   # 1. A destination of customer c1, at the built-in echo receiver. Its signing secret is shown once.
-  {program} destination add --customer c1 --url \"$PUSHRAIL_ECHO_URL/ok\"
+  curl -sS \"$PUSHRAIL_URL/v1/customers/c1/destinations\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" \\
+    -H 'Content-Type: application/json' -d '{{\"kind\":\"webhook\",\"config\":{{\"url\":\"'\"$PUSHRAIL_ECHO_URL\"'/ok\"}}}}'
 
   # 2. An event of that customer, and what arrived.
   curl -sS \"$PUSHRAIL_URL/v1/events\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" -H 'Content-Type: application/json' \\
     -d '{{\"eventType\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{{\"total\":42}}}}'
   curl -sS \"$PUSHRAIL_ECHO_URL\"
 
-  # 3. A destination that fails: $PUSHRAIL_ECHO_URL/fail/503, /flaky/2 (twice, then ok), /slow/2s, /hang.
-  {program} destination add --customer c2 --url \"$PUSHRAIL_ECHO_URL/flaky/2\"
+  # 3. A destination that fails, made from the command line: /fail/503, /flaky/2 (twice, then ok), /slow/2s, /hang.
+  {program} admin destination add --customer c2 --url \"$PUSHRAIL_ECHO_URL/flaky/2\"
 
 Ctrl-C drains and stops; started again, it goes on where it was.",
         seconds = ready.seconds,
         url = ready.url,
+        key = ready.api_key,
         echo = ready.echo_url,
         kafka = ready.kafka,
         registry = ready.registry,

@@ -1,4 +1,4 @@
-//! The seven ports.
+//! The eight ports.
 //!
 //! Those that we listen on ourselves are bound first, so that a taken one is found before anything is started. With
 //! `--port 0` the ports of the last time are tried first: destinations that point at the echo receiver stay right.
@@ -23,6 +23,7 @@ pub(crate) struct Ports {
     pub(crate) ops: u16,
     pub(crate) postgres: u16,
     pub(crate) kafka_sasl: u16,
+    pub(crate) control: u16,
 }
 
 /// What we listen on ourselves; the servers' ports are only known to be free.
@@ -33,15 +34,17 @@ pub(crate) struct Listeners {
     pub(crate) http: TcpListener,
     pub(crate) echo: TcpListener,
     pub(crate) ops: TcpListener,
+    /// Released when the control plane binds it.
+    pub(crate) control: TcpListener,
 }
 
 impl Listeners {
     /// Binds the ports from `first` on, or free ones for 0. `servers` says which of ours are to be started at all.
     pub(crate) fn bind(first: u16, folder: &Path, servers: Servers) -> anyhow::Result<Listeners> {
-        if first > u16::MAX - 6 {
+        if first > u16::MAX - 7 {
             anyhow::bail!(
-                "--port {first}: seven ports from there on are needed, so {} at most",
-                u16::MAX - 6
+                "--port {first}: eight ports from there on are needed, so {} at most",
+                u16::MAX - 7
             );
         }
         let last: Ports = match first {
@@ -58,6 +61,7 @@ impl Listeners {
         let http = pick(0, last.http).bind("the HTTP API")?;
         let echo = pick(1, last.echo).bind("the echo receiver")?;
         let ops = pick(4, last.ops).bind("metrics")?;
+        let control = pick(7, last.control).bind("the control plane")?;
         let registry = match servers.registry {
             true => pick(2, last.registry).probe("the schema registry")?,
             false => 0,
@@ -83,12 +87,14 @@ impl Listeners {
             ops: port(&ops)?,
             postgres,
             kafka_sasl,
+            control: port(&control)?,
         };
         Ok(Listeners {
             ports,
             http,
             echo,
             ops,
+            control,
         })
     }
 }
@@ -166,8 +172,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
         let mut old = serde_json::to_value(first).unwrap();
-        old.as_object_mut().unwrap().remove("postgres");
-        old.as_object_mut().unwrap().remove("kafka_sasl");
+        for newer in ["postgres", "kafka_sasl", "control"] {
+            old.as_object_mut().unwrap().remove(newer);
+        }
         std::fs::write(folder.path().join(REMEMBERED), old.to_string()).unwrap();
         let again = Listeners::bind(0, folder.path(), ALL).unwrap().ports;
         assert_eq!((again.http, again.kafka), (first.http, first.kafka));
@@ -178,7 +185,7 @@ mod tests {
     fn a_taken_port_names_its_use_and_the_flag() {
         let folder = tempfile::tempdir().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port().min(u16::MAX - 6);
+        let port = taken.local_addr().unwrap().port().min(u16::MAX - 7);
         let error = Listeners::bind(port, folder.path(), ALL)
             .unwrap_err()
             .to_string();
@@ -189,6 +196,6 @@ mod tests {
         let error = Listeners::bind(u16::MAX, folder.path(), ALL)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("65529"), "{error}");
+        assert!(error.contains("65528"), "{error}");
     }
 }

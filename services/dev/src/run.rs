@@ -23,7 +23,7 @@ use crate::identity::{self, Identity};
 use crate::listeners::{self, Listeners};
 use crate::progress::{Step, line};
 use crate::servers::Servers;
-use crate::services::{LOOPBACK, Plan, Services};
+use crate::services::{Control, LOOPBACK, Plan, Services};
 
 /// What a broker that we started accepts, and what one that we were given can be relied on to accept.
 const METADATA_LEN_MAX: usize = 32_767;
@@ -76,6 +76,7 @@ struct Started {
 
 struct Addresses {
     url: String,
+    control_url: String,
     echo_url: String,
     ops_url: String,
 }
@@ -90,6 +91,7 @@ async fn start(
     let url = |port| format!("http://127.0.0.1:{port}");
     let addresses = Addresses {
         url: url(ports.http),
+        control_url: url(ports.control),
         echo_url: url(ports.echo),
         ops_url: url(ports.ops),
     };
@@ -100,17 +102,27 @@ async fn start(
     let step = Step::start("tenant and keys");
     let identity = Identity::load(folder)?;
     let directory = Directory::start(&servers.connection, Interest::everything())?;
-    identity.publish(&directory, &servers.connection).await?;
+    identity
+        .ensure(&directory, &servers.database_url)
+        .await
+        .context("the tenant was not put into the database")?;
     step.done(format_args!("tenant {}", identity::TENANT));
     let step = Step::start("services");
-    // The port was ours until now; ingest binds it itself, as it does in production.
-    drop(listeners.http);
+    // These ports were ours until now; ingest and the control plane bind them themselves, as they do in production.
+    drop((listeners.http, listeners.control));
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let plan = Plan {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ports.http)),
+        listen: loopback(ports.http),
+        control: Control {
+            listen: loopback(ports.control),
+            database_url: servers.database_url.expose().to_owned().into(),
+            admin_key: identity.admin_key.clone(),
+            kafka_sasl: servers.kafka_sasl.clone(),
+        },
         connection: servers.connection.clone(),
         ids: registry.ids().await?,
         registry,
-        directory,
+        directory: directory.clone(),
         ring: Arc::clone(&identity.ring),
         workers: args.workers.max(1),
         metadata_len_max: if args.kafka.is_none() {
@@ -125,6 +137,7 @@ async fn start(
         serve(listeners.ops, ops(surroundings, &services))?,
     ];
     services.ready().await?;
+    identity.known(&directory).await?;
     step.done(
         services
             .iter()
@@ -216,6 +229,7 @@ impl Started {
     fn announce<'a>(&self, folder: &'a DataFolder, from: Instant) -> anyhow::Result<EnvFile<'a>> {
         let Addresses {
             url,
+            control_url,
             echo_url,
             ops_url,
         } = &self.addresses;
@@ -234,16 +248,18 @@ impl Started {
         let mut variables = vec![
             ("PUSHRAIL_URL", url.as_str()),
             ("PUSHRAIL_API_KEY", self.identity.api_key.as_str()),
+            ("PUSHRAIL_CONTROL_URL", control_url),
+            ("PUSHRAIL_ADMIN_KEY", self.identity.admin_key.as_str()),
             ("PUSHRAIL_KAFKA", kafka),
             ("PUSHRAIL_REGISTRY", registry),
             ("PUSHRAIL_DATABASE_URL", self.servers.database_url.expose()),
             ("PUSHRAIL_ECHO_URL", echo_url),
-            // So that `pushrail destination add` seals with our key, and accepts what we deliver to.
+            // So that a service that is started beside us has our key, and accepts what we deliver to.
             ("PUSHRAIL_TENANT", identity::TENANT),
             ("PUSHRAIL_KEY_RING_FILE", &ring),
             ("PUSHRAIL_ALLOW_NETWORKS", &networks),
             ("PUSHRAIL_ALLOW_PLAINTEXT", "true"),
-            // One broker: `pushrail tenant add` makes topics too.
+            // One broker: `pushrail topology apply` makes the topics of other tenants.
             ("PUSHRAIL_REPLICATION_FACTOR", "1"),
             ("PUSHRAIL_MIN_INSYNC_REPLICAS", "1"),
         ];
@@ -258,6 +274,7 @@ impl Started {
         hints::print(&Ready {
             folder: folder.path(),
             url,
+            api_key: &self.identity.api_key,
             echo_url,
             ops_url,
             kafka,

@@ -1,11 +1,13 @@
 //! The services, as production runs them, each in a task of its own with its own health and metrics.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::future::BoxFuture;
+use pushrail_control::KafkaAccess;
 use pushrail_directory::Directory;
 use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
@@ -15,6 +17,7 @@ use pushrail_vault::KeyRing;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::progress::Step;
 
@@ -24,10 +27,16 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// What the control plane may do: more than one person at a terminal asks for.
+const CONNECTIONS_MAX: u32 = 8;
+/// Of a vendor that publishes straight to Kafka.
+const KAFKA_BYTES_PER_SECOND: u64 = 50_000_000;
+const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 
 /// What the services are started with.
 pub(crate) struct Plan {
     pub(crate) listen: SocketAddr,
+    pub(crate) control: Control,
     pub(crate) connection: Connection,
     pub(crate) registry: Arc<Registry>,
     pub(crate) ids: Ids,
@@ -35,6 +44,15 @@ pub(crate) struct Plan {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) workers: usize,
     pub(crate) metadata_len_max: usize,
+}
+
+/// What the control plane needs beside what all have.
+pub(crate) struct Control {
+    pub(crate) listen: SocketAddr,
+    pub(crate) database_url: Zeroizing<String>,
+    pub(crate) admin_key: Zeroizing<String>,
+    /// Where vendors reach Kafka.
+    pub(crate) kafka_sasl: Option<String>,
 }
 
 /// One service.
@@ -52,7 +70,7 @@ pub(crate) struct Services(Vec<Service>);
 
 impl Services {
     pub(crate) fn start(plan: &Plan) -> Services {
-        let mut services = vec![ingest(plan), router(plan)];
+        let mut services = vec![ingest(plan), control(plan), router(plan)];
         services.extend(pushrail_sinks::KINDS.iter().map(|kind| sink(plan, kind)));
         services.push(retry(plan));
         Services(services)
@@ -161,6 +179,7 @@ fn ingest(plan: &Plan) -> Service {
     settings.workers = plan.workers;
     settings.direct_workers = plan.workers;
     settings.drain_timeout = DRAIN_WITHIN;
+    settings.control = format!("http://{}", plan.control.listen).parse().ok();
     let (directory, registry) = (plan.directory.clone(), plan.registry.clone());
     Service::spawn("ingest", move |metrics, health, shutdown| {
         let surroundings = pushrail_ingest::Surroundings {
@@ -173,6 +192,41 @@ fn ingest(plan: &Plan) -> Service {
             let listen = settings.listen;
             let run = pushrail_ingest::run(settings, surroundings, |_| {}, shutdown);
             run.await.with_context(|| format!("on {listen}"))
+        })
+    })
+}
+
+fn control(plan: &Plan) -> Service {
+    let context = context();
+    let settings = pushrail_control::Settings {
+        listen: plan.control.listen,
+        connection: plan.connection.clone(),
+        database_url: plan.control.database_url.clone(),
+        database_connections_max: CONNECTIONS_MAX,
+        admin_key: plan.control.admin_key.clone(),
+        adapters: pushrail_sinks::adapters(&context),
+        context,
+        check_route: pushrail_router::check,
+        kafka_access: plan
+            .control
+            .kafka_sasl
+            .as_ref()
+            .map(|bootstrap| KafkaAccess {
+                bootstrap: bootstrap.clone(),
+                tls: false,
+                producer_bytes_per_s: KAFKA_BYTES_PER_SECOND,
+                consumer_bytes_per_s: KAFKA_BYTES_PER_SECOND,
+                topology: pushrail_topology::Settings::single(),
+                registry: Arc::clone(&plan.registry),
+            }),
+        requests_per_second: REQUESTS_PER_SECOND,
+        ids: plan.ids,
+    };
+    let ring = plan.ring.clone();
+    Service::spawn("control", move |metrics, health, shutdown| {
+        Box::pin(async move {
+            let run = pushrail_control::run(settings, ring, &metrics, &health, |_| {}, shutdown);
+            Ok(run.await?)
         })
     })
 }

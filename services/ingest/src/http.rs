@@ -1,4 +1,4 @@
-//! The HTTP edge: `POST /v1/events`, `POST /v1/events/batch`.
+//! The HTTP edge: `POST /v1/events`, `POST /v1/events/batch`; the rest of the API where it is known ([`forward`]).
 //!
 //! | answer | when |
 //! | --- | --- |
@@ -13,6 +13,7 @@
 
 mod answer;
 mod body;
+pub mod forward;
 mod handle;
 mod media;
 mod parse;
@@ -43,29 +44,55 @@ pub struct App {
     /// Id of `Event.avsc` in the registry.
     pub schema_id: u32,
     pub clock: Clock,
+    /// Whoever answers what is not about sending events.
+    pub control: Option<forward::Forward>,
 }
 
 /// What a newcomer with a browser sees.
 const POINTER: &str = r#"{"service":"pushrail-ingest","endpoints":["POST /v1/events","POST /v1/events/batch"],"authorization":"Bearer <API key>"}
 "#;
+const POINTER_WITH_CONTROL: &str = r#"{"service":"pushrail-ingest","endpoints":["POST /v1/events","POST /v1/events/batch"],"authorization":"Bearer <API key>","documentation":"/docs","openapi":"/openapi.json"}
+"#;
 
 /// The routes.
 pub fn router(app: Arc<App>) -> Router {
+    let pointer = match app.control {
+        Some(_) => POINTER_WITH_CONTROL,
+        None => POINTER,
+    };
     Router::new()
         .route("/v1/events", post(handle::event))
         .route("/v1/events/batch", post(handle::batch))
         .route(
             "/",
-            get(|| async { ([(http::header::CONTENT_TYPE, "application/json")], POINTER) }),
+            get(move || async move {
+                ([(http::header::CONTENT_TYPE, "application/json")], pointer)
+            }),
         )
-        .fallback(not_found)
+        .fallback(rest)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
-async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
-    let problem = Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here")
-        .detail("events are posted to /v1/events, and several at once to /v1/events/batch");
+/// What no route of ours takes.
+async fn rest(State(app): State<Arc<App>>, request: Request) -> Response {
+    let is_forwarded = forward::is_forwarded(request.uri().path());
+    let elsewhere = match &app.control {
+        Some(control) if is_forwarded => {
+            let response = forward::pass(control, request).await;
+            app.metrics.request(Route::Other, response.status());
+            return response;
+        }
+        Some(_) => "; the rest of the API is documented at /docs",
+        None if is_forwarded => {
+            "; the rest of the API is the control plane's, which this process was not told the address of (--control)"
+        }
+        None => "",
+    };
+    let problem =
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here").detail(format!(
+            "events are posted to /v1/events, and several at once to /v1/events/batch{elsewhere}"
+        ));
     refuse(&app, problem, request).await
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pushrail_kafka::Connection;
 
+use crate::http::forward::address_problem;
 use crate::input::rules::Limits;
 use crate::publish::RECORDS_MAX;
 
@@ -18,6 +19,8 @@ pub struct Settings {
     /// Threads of direct publishing, each a member of its group; 0 leaves it to other processes.
     pub direct_workers: usize,
     pub connection: Connection,
+    /// Where the rest of the API is forwarded to, as `http://host:port`; it is not there without.
+    pub control: Option<http::Uri>,
     pub limits: Limits,
     /// Bytes of a single event's body, decompressed.
     pub event_body_len_max: usize,
@@ -59,6 +62,7 @@ impl Settings {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             direct_workers: 1,
             connection,
+            control: None,
             limits: Limits::default(),
             event_body_len_max: 512 * 1024,
             batch_body_len_max: 5 * 1024 * 1024,
@@ -83,6 +87,13 @@ impl Settings {
             }
             .map_err(|problem| SettingsError { name, problem })
         };
+        let control = self.control.as_ref().and_then(address_problem);
+        if let Some(problem) = control {
+            return Err(SettingsError {
+                name: "control",
+                problem: problem.to_owned(),
+            });
+        }
         at_most("workers", self.workers, 1_024)?;
         at_most("payload", self.limits.payload_len_max, PAYLOAD_LEN_CEILING)?;
         at_most("batch_events", self.batch_events_max, RECORDS_MAX)?;

@@ -8,7 +8,9 @@ use pushrail_http::Network;
 use pushrail_schemas::registry::{Credentials, Registry};
 use pushrail_settings::{Hidden, RegistryArgs, parse_bytes, parse_duration};
 use pushrail_sink_core::Context;
+use pushrail_store::Store;
 use pushrail_vault::KeyRing;
+use serde_json::Value;
 
 /// Threads that own partitions.
 #[derive(Args, Clone, Debug)]
@@ -115,6 +117,43 @@ impl EgressArgs {
     }
 }
 
+/// Where the control plane keeps its state.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseArgs {
+    /// PostgreSQL that holds the control plane's state: postgres://user:password@host:port/database, or @FILE.
+    #[arg(
+        long = "database",
+        id = "database_url",
+        env = "PUSHRAIL_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    url: Option<Hidden>,
+}
+
+impl DatabaseArgs {
+    pub(crate) fn url(&self) -> anyhow::Result<&Hidden> {
+        let url = self.url.as_ref().context(
+            "no database: set PUSHRAIL_DATABASE_URL_FILE to a file with the URL of a PostgreSQL database, or --database",
+        )?;
+        // What follows may be a password: nothing that is said about it repeats it.
+        let known = ["postgres://", "postgresql://"];
+        anyhow::ensure!(
+            known.iter().any(|scheme| url.expose().starts_with(scheme)),
+            "--database: must be a URL that begins with postgres://, or @ and a file with one"
+        );
+        Ok(url)
+    }
+
+    /// The tables, for a command that ends.
+    pub(crate) async fn store(&self) -> anyhow::Result<Store> {
+        let store = Store::new(self.url()?.expose(), 1).context("--database")?;
+        store.migrate().await.context("--database")?;
+        Ok(store)
+    }
+}
+
 /// How many copies the cluster keeps.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Topics")]
@@ -180,4 +219,15 @@ pub(crate) fn registry(args: &RegistryArgs) -> anyhow::Result<Registry> {
             .to_owned(),
     });
     Ok(Registry::new(&args.url, credentials)?)
+}
+
+/// JSON from a flag, or from a file after `@`. The message never repeats the text.
+pub(crate) fn parse_json(flag: &str, text: &str) -> anyhow::Result<Value> {
+    match text.strip_prefix('@') {
+        None => serde_json::from_str(text).with_context(|| format!("{flag}: not valid JSON")),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("{flag}: {path}"))?;
+            serde_json::from_str(&text).with_context(|| format!("{flag}: {path}: not valid JSON"))
+        }
+    }
 }

@@ -16,14 +16,15 @@ use crate::{admin, serve};
 Try it:
   pushrail dev                                     everything in one process, with a Kafka of its own
   source .pushrail/dev.env                         its addresses and an API key, for the commands below
-  pushrail destination add --customer c1 --url \"$PUSHRAIL_ECHO_URL\"
+  pushrail admin destination add --customer c1 --url \"$PUSHRAIL_ECHO_URL\"
   curl \"$PUSHRAIL_URL/v1/events\" -H \"Authorization: Bearer $PUSHRAIL_API_KEY\" \\
     -H 'Content-Type: application/json' \\
     -d '{\"eventType\":\"order.completed\",\"customerExternalId\":\"c1\",\"payload\":{\"total\":42}}'
 
 In earnest, each service alone:
   pushrail topology apply
-  pushrail ingest --listen 0.0.0.0:8080
+  pushrail control --listen 0.0.0.0:8081 --database @FILE --admin-key @FILE
+  pushrail ingest --listen 0.0.0.0:8080 --control http://control:8081
   pushrail router
   pushrail sink --kind webhook
   pushrail retry
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Dev(Box<pushrail_dev::Args>),
     /// Run ingest: accept events over HTTP and from vendors' own topics.
     Ingest(Box<serve::ingest::Args>),
+    /// Run the control plane: the API for tenants, customers, destinations and sessions.
+    Control(Box<serve::control::Args>),
     /// Run the router: find the destinations of every event, and write a delivery for each.
     Router(Box<serve::router::Args>),
     /// Run one kind's sink: deliver to destinations.
@@ -55,15 +58,9 @@ pub(crate) enum Command {
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
-    /// Add, list, pause, resume and remove destinations.
+    /// Ask the control plane: tenants, API keys, customers, destinations, sessions, event types, the audit trail.
     #[command(subcommand)]
-    Destination(admin::destination::Command),
-    /// Add and list tenants: the vendors whose events are delivered.
-    #[command(subcommand)]
-    Tenant(admin::tenant::Command),
-    /// Add, list and revoke API keys.
-    #[command(subcommand)]
-    ApiKey(admin::api_key::Command),
+    Admin(admin::Command),
     /// Make and rotate the keys that seal destinations' secrets.
     #[command(subcommand)]
     KeyRing(admin::key_ring::Command),
@@ -75,6 +72,7 @@ impl Command {
         match self {
             Command::Dev(args) => args.file.print_config,
             Command::Ingest(args) => args.file.print_config,
+            Command::Control(args) => args.file.print_config,
             Command::Router(args) => args.file.print_config,
             Command::Sink(args) => args.file.print_config,
             Command::Retry(args) => args.file.print_config,
@@ -86,13 +84,12 @@ impl Command {
         match self {
             Command::Dev(args) => serve::dev::run(*args),
             Command::Ingest(args) => serve::ingest::run(*args),
+            Command::Control(args) => serve::control::run(*args),
             Command::Router(args) => serve::router::run(*args),
             Command::Sink(args) => serve::sink::run(*args),
             Command::Retry(args) => serve::retry::run(*args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
-            Command::Destination(command) => admin::run(admin::destination::run(command)),
-            Command::Tenant(command) => admin::run(admin::tenant::run(command)),
-            Command::ApiKey(command) => admin::run(admin::api_key::run(command)),
+            Command::Admin(command) => admin::run(command.run()),
             Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),
         }
     }

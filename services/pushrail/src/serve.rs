@@ -1,5 +1,6 @@
 //! The services: each one's arguments, and what they are turned into.
 
+pub(crate) mod control;
 pub(crate) mod dev;
 pub(crate) mod ingest;
 pub(crate) mod retry;

@@ -68,6 +68,7 @@ impl Dev {
     fn add_destination(&self, customer: &str, path: &str) {
         let url = format!("{}{path}", self.var("PUSHRAIL_ECHO_URL"));
         let added = self.command(&[
+            "admin",
             "destination",
             "add",
             "--customer",

@@ -14,6 +14,7 @@ use crate::{Error, FieldError};
 
 /// What every key begins with, so that scanners for leaked credentials can know it.
 const PREFIX: &str = "psh_";
+const OPERATOR_PREFIX: &str = "psh_operator_";
 const ID_LEN: usize = 6;
 const SECRET_LEN: usize = 32;
 /// A key that was not made here must at least not be guessable.
@@ -37,6 +38,13 @@ pub fn api_key(tenant_id: &str) -> Result<NewApiKey, Error> {
         record: record(tenant_id, &id, &key)?,
         key,
     })
+}
+
+/// A new key for the operator, who has no record.
+pub fn operator_key() -> Result<Zeroizing<String>, Error> {
+    let mut key = Zeroizing::new(OPERATOR_PREFIX.to_owned());
+    URL_SAFE_NO_PAD.encode_string(&*random(SECRET_LEN)?, &mut key);
+    Ok(key)
 }
 
 /// The record of a key that was made elsewhere; its id follows from it, so that repeating this changes nothing.

@@ -1,6 +1,6 @@
 //! What may become configuration: tenants, API keys and destinations, judged and made before anything is written.
 //!
-//! The command line, `pushrail dev` and later the control plane ask here, so that all three accept and refuse the same.
+//! The control plane and `pushrail dev` ask here, so that both accept and refuse the same.
 //! It is pure but for random numbers: it reads no topic and writes none, and what it refuses, it refuses completely, with
 //! every field that is wrong. Secrets leave it sealed; what has to be shown once is returned apart, and wiped when dropped.
 
@@ -12,7 +12,7 @@ mod rotation;
 mod secret;
 mod tenant;
 
-pub use api_key::{NewApiKey, api_key, known_api_key, sha256_hex};
+pub use api_key::{NewApiKey, api_key, known_api_key, operator_key, sha256_hex};
 pub use destination::{Built, destination};
 pub use draft::Draft;
 pub use pushrail_sink_core::FieldError;

@@ -199,7 +199,7 @@ async fn create_in(call: &mut Call, tenant_id: &str) -> Result<Reply, Problem> {
         view,
         key: key.to_string(),
     };
-    Ok(Reply::created(&made)?)
+    Reply::created(&made)
 }
 
 async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {

@@ -92,7 +92,7 @@ async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         token,
         expires_at: session.expires_at,
     };
-    Ok(Reply::created(&made)?)
+    Reply::created(&made)
 }
 
 async fn revoke(_: &Api, call: &mut Call) -> Result<Reply, Problem> {

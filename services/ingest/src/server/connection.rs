@@ -4,11 +4,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::patient::Patient;
 
@@ -25,13 +29,21 @@ pub(super) async fn serve(
     head_timeout: Duration,
     shutdown: CancellationToken,
 ) {
+    let peer = stream.peer_addr().ok();
     let stream = Patient::new(stream, WRITE_PATIENCE);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // Events are answered alike wherever they come from.
+        if let Some(peer) = peer.filter(|_| !is_events(request.uri().path())) {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        router.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(BUFFER_LEN_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -43,4 +55,8 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%error, "connection.broken");
     }
+}
+
+fn is_events(path: &str) -> bool {
+    matches!(path, "/v1/events" | "/v1/events/batch")
 }

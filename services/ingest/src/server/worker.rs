@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Accepted, Shared, connection};
 use crate::budget::Budget;
+use crate::http::forward::{self, Forward};
 use crate::http::{self, App};
 use crate::publish::KafkaPublisher;
 use crate::settings::Settings;
@@ -40,6 +41,10 @@ pub(super) async fn run(
         metrics: shared.metrics.clone(),
         schema_id: shared.schema_id,
         clock: shared.clock.clone(),
+        control: settings
+            .control
+            .as_ref()
+            .and_then(|address| Forward::new(address, forward::WITHIN)),
     }));
     let heartbeat = shared
         .health

@@ -6,15 +6,17 @@
 )]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use pushrail_clock::Clock;
 use pushrail_ingest::Settings;
 use pushrail_ingest::budget::{Budget, Reservation};
 use pushrail_ingest::event::Batch;
+use pushrail_ingest::http::forward::{Forward, WITHIN};
 use pushrail_ingest::http::{App, router};
 use pushrail_ingest::keys::Keys;
 use pushrail_ingest::metrics::Metrics;
@@ -117,6 +119,11 @@ impl Edge {
     }
 
     pub fn with(settings: Settings) -> Self {
+        Edge::forwarding(settings, WITHIN)
+    }
+
+    /// Waits no longer than `within` for the control plane.
+    pub fn forwarding(settings: Settings, within: Duration) -> Self {
         settings.check().unwrap();
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
@@ -128,6 +135,10 @@ impl Edge {
             metrics.in_flight_records(),
         );
         let router = router(Arc::new(App {
+            control: settings
+                .control
+                .as_ref()
+                .and_then(|address| Forward::new(address, within)),
             settings: Arc::new(settings),
             keys: Arc::new(OneKey),
             publisher: recorder.clone(),
@@ -143,9 +154,12 @@ impl Edge {
         }
     }
 
+    pub async fn response(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
+        let (head, body) = self.response(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         Answer {

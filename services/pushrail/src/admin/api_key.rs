@@ -1,37 +1,41 @@
-//! `pushrail api-key`.
+//! `pushrail admin api-key`.
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
-use pushrail_directory::{Key, Record};
 use serde_json::json;
 
-use super::AdminArgs;
-use super::session::Session;
+use super::api::{ApiArgs, text};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Make an API key and show it, once.
-    #[command(after_help = "Example:\n  pushrail api-key add --tenant acme")]
-    Add(TenantArgs),
-    /// List API keys: their ids, not the keys.
-    List(AdminArgs),
+    #[command(after_help = "\
+Examples:
+  pushrail admin api-key add --name 'checkout service'      another one, with one of the tenant's
+  pushrail admin api-key add --tenant acme                  with the operator's key")]
+    Add(Add),
+    /// List API keys: not the keys themselves. Revoked ones too.
+    List(OfTenant),
     /// Revoke an API key. Requests with it are refused within moments.
-    #[command(after_help = "Example:\n  pushrail api-key revoke 3f9a1c2b7d4e")]
+    #[command(after_help = "Example:\n  pushrail admin api-key revoke 3f9a1c2b7d4e")]
     Revoke(Revoke),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct TenantArgs {
-    /// Tenant that may be published for with it.
-    #[arg(
-        long,
-        env = "PUSHRAIL_TENANT",
-        value_name = "ID",
-        default_value = "dev"
-    )]
-    tenant: String,
+pub(crate) struct OfTenant {
+    /// Whose keys, with the operator's; the API key's own tenant when it is not given.
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
+    api: ApiArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Add {
+    /// For people: what the key is for.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    name: String,
+    #[command(flatten)]
+    of: OfTenant,
 }
 
 #[derive(Args, Debug)]
@@ -40,7 +44,16 @@ pub(crate) struct Revoke {
     #[arg(value_name = "KEY_ID")]
     id: String,
     #[command(flatten)]
-    admin: AdminArgs,
+    of: OfTenant,
+}
+
+impl OfTenant {
+    fn path(&self) -> Vec<&str> {
+        match &self.tenant {
+            Some(tenant) => vec!["tenants", tenant, "api-keys"],
+            None => vec!["api-keys"],
+        }
+    }
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
@@ -51,60 +64,56 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-async fn add(args: &TenantArgs) -> anyhow::Result<()> {
-    let made = pushrail_admin::api_key(&args.tenant)?;
-    let session = Session::open(&args.admin).await?;
-    session.require_tenant(&args.tenant)?;
-    session.put(Record::ApiKey(&made.record)).await?;
-    let id = &made.record.key_id;
-    if session.json {
-        out!(
-            "{}",
-            json!({"keyId": id, "tenantId": args.tenant, "key": *made.key})
-        );
+async fn add(args: &Add) -> anyhow::Result<()> {
+    let api = args.of.api.either(args.of.tenant.as_deref())?;
+    let api = api.flags(|field| (field == "name").then_some("--name"));
+    let made = api
+        .post(&args.of.path(), &json!({"name": args.name}))
+        .await?;
+    if api.json {
+        out!("{made}");
     } else {
         out!(
-            "Added API key {id} for tenant {}. It is shown only now:\n",
-            args.tenant
+            "Added API key {}. It is shown only now:\n",
+            text(&made, "keyId")
         );
-        out!("  {}", *made.key);
+        out!("  {}", text(&made, "key"));
     }
     Ok(())
 }
 
-async fn list(args: &AdminArgs) -> anyhow::Result<()> {
-    let session = Session::open(args).await?;
-    let mut keys = session.directory.api_keys();
-    keys.sort_by(|a, b| (&a.tenant_id, &a.key_id).cmp(&(&b.tenant_id, &b.key_id)));
-    for key in keys {
-        if session.json {
-            out!(
-                "{}",
-                json!({"keyId": key.key_id, "tenantId": key.tenant_id})
-            );
-        } else {
-            out!("{}  {}", key.key_id, key.tenant_id);
+async fn list(args: &OfTenant) -> anyhow::Result<()> {
+    let api = args.api.either(args.tenant.as_deref())?;
+    for key in api.list(&args.path()).await? {
+        if api.json {
+            out!("{key}");
+            continue;
         }
+        let state = match key["revokedAt"].as_str() {
+            Some(at) => format!("revoked {at}"),
+            None => "active".to_owned(),
+        };
+        out!("{}  {state}  {}", text(&key, "keyId"), text(&key, "name"));
     }
     Ok(())
 }
 
 async fn revoke(args: &Revoke) -> anyhow::Result<()> {
-    let session = Session::open(&args.admin).await?;
-    let keys = session.directory.api_keys();
-    if !keys.iter().any(|key| *key.key_id == *args.id) {
-        bail!(
-            "no API key with the id \"{}\"; `pushrail api-key list` shows them",
-            args.id
-        );
-    }
-    session
-        .remove(&Key::ApiKey(args.id.as_str().into()))
-        .await?;
-    if session.json {
-        out!("{}", json!({"keyId": args.id, "revoked": true}));
-    } else {
-        out!("Revoked API key {}", args.id);
+    let api = args.of.api.either(args.of.tenant.as_deref())?;
+    let mut path = args.of.path();
+    path.push(&args.id);
+    api.delete(&path)
+        .await
+        .map_err(|error| match super::api::is_not_found(&error) {
+            true => anyhow::anyhow!(
+                "no API key with the id \"{}\"; `pushrail admin api-key list` shows them",
+                args.id
+            ),
+            false => error,
+        })?;
+    match api.json {
+        true => out!("{}", json!({"keyId": args.id, "revoked": true})),
+        false => out!("Revoked API key {}", args.id),
     }
     Ok(())
 }

@@ -1,18 +1,19 @@
-//! `pushrail destination`.
+//! `pushrail admin destination`.
 
 mod add;
 mod draft;
-mod rotate;
+mod trial;
+mod update;
+
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use pushrail_directory::{Key, Record};
-use pushrail_schemas::config::{Destination, State};
+use pushrail_settings::parse_duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::AdminArgs;
-use super::session::Session;
+use super::api::{Api, ApiArgs, is_not_found, text};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -21,31 +22,44 @@ pub(crate) enum Command {
     Add(Box<add::Add>),
     /// List destinations; secrets are never shown.
     List(List),
+    /// Show destinations with everything that is known of them, as JSON.
+    Show(Ids),
+    /// Change a destination. What is not given stays.
+    #[command(after_help = update::EXAMPLES)]
+    Update(Box<update::Update>),
     /// Pause destinations: their events are kept, and delivered when they are resumed.
     Pause(Ids),
     /// Resume destinations that were paused or disabled.
     Resume(Ids),
     /// Disable destinations: their events are skipped, and each skip is recorded.
-    Disable(Ids),
-    /// Replace a destination's signing secret: deliveries are signed with the old one too until --finish.
-    #[command(after_help = rotate::EXAMPLES)]
-    RotateSecret(rotate::Rotate),
-    /// Show the destination types of this build, what each needs, and its settings as JSON Schema with --json.
-    Kinds(Kinds),
+    Disable(Disable),
+    /// Send a test event: one attempt, at once, whatever the state of the destination.
+    #[command(after_help = trial::EXAMPLES)]
+    Test(trial::Trial),
+    /// Replace a destination's signing secret: deliveries are signed with the old one too until the overlap has passed.
+    #[command(after_help = ROTATE_EXAMPLES)]
+    RotateSecret(Rotate),
+    /// End rotations early: deliveries are signed with the newest secret alone, from now on.
+    FinishRotation(Ids),
+    /// Show the destination types of the control plane, what each needs, and its settings as JSON Schema with --json.
+    Kinds(ApiArgs),
     /// Remove destinations. What is still owed to them goes to their dead-letter topic.
     Remove(Ids),
 }
 
+const ROTATE_EXAMPLES: &str = "\
+Examples:
+  pushrail admin destination rotate-secret ID                 prints the new secret once; both sign
+  pushrail admin destination rotate-secret ID --overlap 1h    the old one for an hour
+  pushrail admin destination finish-rotation ID               when the receiver knows the new one";
+
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// Only this tenant's.
-    #[arg(long, value_name = "ID")]
-    tenant: Option<String>,
     /// Only this customer's, by the vendor's own id.
     #[arg(long, value_name = "ID")]
     customer: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
+    api: ApiArgs,
 }
 
 #[derive(Args, Debug)]
@@ -53,137 +67,251 @@ pub(crate) struct Ids {
     /// As `destination list` shows them.
     #[arg(required = true, value_name = "DESTINATION_ID")]
     ids: Vec<Uuid>,
+    /// The vendor's own id of their customer; looked for when it is not given.
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
+    api: ApiArgs,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Kinds {
-    /// Print JSON, one value a line.
-    #[arg(long)]
-    json: bool,
+pub(crate) struct Disable {
+    /// Why, for people.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    ids: Ids,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rotate {
+    /// How long the old secret signs too; what the tenant has set when it is not given.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    overlap: Option<Duration>,
+    #[command(flatten)]
+    ids: Ids,
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Add(args) => add::run(*args).await,
         Command::List(args) => list(&args).await,
-        Command::Pause(args) => set_state(&args, State::Paused).await,
-        Command::Resume(args) => set_state(&args, State::Active).await,
-        Command::Disable(args) => set_state(&args, State::Disabled).await,
-        Command::RotateSecret(args) => rotate::run(args).await,
-        Command::Kinds(args) => kinds(&args),
+        Command::Show(args) => show(&args).await,
+        Command::Update(args) => update::run(*args).await,
+        Command::Pause(args) => act(&args, &["pause"], None).await,
+        Command::Resume(args) => act(&args, &["resume"], None).await,
+        Command::Disable(args) => {
+            let body = json!({"reason": args.reason});
+            act(&args.ids, &["disable"], Some(body)).await
+        }
+        Command::Test(args) => trial::run(&args).await,
+        Command::RotateSecret(args) => rotate(&args).await,
+        Command::FinishRotation(args) => act(&args, &["secrets", "finish-rotation"], None).await,
+        Command::Kinds(args) => kinds(&args).await,
         Command::Remove(args) => remove(&args).await,
     }
 }
 
-fn kinds(args: &Kinds) -> anyhow::Result<()> {
-    let context = pushrail_sink_core::Context::default();
-    let adapters = pushrail_sinks::KINDS
-        .iter()
-        .filter_map(|kind| pushrail_sinks::adapter(kind, &context));
-    for adapter in adapters {
-        let info = adapter.info();
-        if args.json {
-            let (config, secrets) = adapter.schemas();
-            let failures = info.failures;
-            out!(
-                "{}",
-                json!({"kind": info.kind, "label": info.label, "config": config, "secrets": secrets, "failures": failures})
-            );
+async fn kinds(args: &ApiArgs) -> anyhow::Result<()> {
+    let api = args.tenant()?;
+    for kind in api.list(&["destination-types"]).await? {
+        if api.json {
+            out!("{kind}");
         } else {
-            out!("{}: {}\n\n{}", info.kind, info.label, info.guide.trim_end());
+            let guide = text(&kind, "guide").trim_end();
+            out!(
+                "{}: {}\n\n{guide}",
+                text(&kind, "kind"),
+                text(&kind, "label")
+            );
         }
     }
     Ok(())
+}
+
+/// The customers that are meant: one, or all.
+async fn customers(api: &Api, customer: Option<&str>) -> anyhow::Result<Vec<String>> {
+    if let Some(customer) = customer {
+        return Ok(vec![customer.to_owned()]);
+    }
+    let rows = api.list(&["customers"]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| text(row, "externalId").to_owned())
+        .collect())
 }
 
 async fn list(args: &List) -> anyhow::Result<()> {
-    let session = Session::open(&args.admin).await?;
-    let wanted = |given: &Option<String>, value: &str| given.as_ref().is_none_or(|g| g == value);
-    let mut ids = session.directory.destination_ids();
-    ids.sort();
-    for id in ids {
-        // One at a time: the directory unpacks each for whoever holds it.
-        let Some(destination) = session.directory.destination(id) else {
-            continue;
+    let api = args.api.tenant()?;
+    for customer in customers(&api, args.customer.as_deref()).await? {
+        let rows = match api.list(&["customers", &customer, "destinations"]).await {
+            Err(error) if is_not_found(&error) => continue,
+            rows => rows?,
         };
-        let shown = wanted(&args.tenant, &destination.tenant_id)
-            && wanted(&args.customer, &destination.customer_external_id);
-        if shown && session.json {
-            out!("{}", masked(&destination));
-        } else if shown {
-            out!("{}", line(&destination));
+        for destination in rows {
+            match api.json {
+                true => out!("{destination}"),
+                false => out!("{}", line(&destination)),
+            }
         }
     }
     Ok(())
 }
 
-/// A destination as it may be shown: that it has secrets, not even their ciphertext.
-fn masked(destination: &Destination) -> Value {
-    let mut value = serde_json::to_value(destination).unwrap_or_default();
-    if destination.secrets.is_some() {
-        value["secrets"] = json!("***");
-    }
-    value
-}
-
-fn line(destination: &Destination) -> String {
-    let state = match destination.state {
-        State::Active => "active",
-        State::Paused => "paused",
-        State::Disabled => "disabled",
-    };
+fn line(destination: &Value) -> String {
+    let events = destination["eventTypes"].as_array().into_iter().flatten();
+    let events: Vec<_> = events.filter_map(Value::as_str).collect();
     format!(
-        "{}  {state:<8}  {}  {}/{}  {}  {}",
-        destination.destination_id,
-        destination.kind,
-        destination.tenant_id,
-        destination.customer_external_id,
-        destination.event_types.join(","),
-        destination.name,
+        "{}  {:<8}  {}  {}  {}  {}",
+        text(destination, "destinationId"),
+        text(destination, "state"),
+        text(destination, "kind"),
+        text(destination, "customerExternalId"),
+        events.join(","),
+        text(destination, "name"),
     )
 }
 
-/// All of them, or an error before anything is changed.
-fn find(session: &Session, ids: &[Uuid]) -> anyhow::Result<Vec<std::sync::Arc<Destination>>> {
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        match session.directory.destination(*id) {
-            Some(destination) => found.push(destination),
-            None => bail!(
-                "no destination {id}; nothing was changed (`pushrail destination list` shows them)"
-            ),
-        }
-    }
-    Ok(found)
+/// A destination and whose it is.
+struct Found {
+    customer: String,
+    id: String,
+    shown: Value,
 }
 
-async fn set_state(args: &Ids, state: State) -> anyhow::Result<()> {
-    let session = Session::open(&args.admin).await?;
-    for destination in find(&session, &args.ids)? {
-        let mut changed = (*destination).clone();
-        changed.state = state;
-        if changed.state != destination.state {
-            session.put(Record::Destination(&changed)).await?;
+impl Found {
+    fn path(&self) -> [&str; 4] {
+        ["customers", &self.customer, "destinations", &self.id]
+    }
+}
+
+/// All of them in the order that was asked for, or an error before anything is changed.
+async fn find(api: &Api, customer: Option<&str>, ids: &[Uuid]) -> anyhow::Result<Vec<Found>> {
+    let mut found: Vec<Option<Found>> = ids.iter().map(|_| None).collect();
+    for customer in customers(api, customer).await? {
+        if found.iter().all(Option::is_some) {
+            break;
         }
-        match session.json {
-            true => out!("{}", masked(&changed)),
+        let rows = match api.list(&["customers", &customer, "destinations"]).await {
+            Err(error) if is_not_found(&error) => continue,
+            rows => rows?,
+        };
+        for shown in rows {
+            let id = text(&shown, "destinationId").to_owned();
+            let Some(place) = ids.iter().position(|wanted| wanted.to_string() == id) else {
+                continue;
+            };
+            found[place] = Some(Found {
+                customer: customer.clone(),
+                id,
+                shown,
+            });
+        }
+    }
+    let missing = found.iter().zip(ids).find(|(found, _)| found.is_none());
+    if let Some((_, id)) = missing {
+        bail!(
+            "no destination {id}; nothing was changed (`pushrail admin destination list` shows them)"
+        );
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn show(args: &Ids) -> anyhow::Result<()> {
+    let api = args.api.tenant()?;
+    for Found { shown, .. } in find(&api, args.customer.as_deref(), &args.ids).await? {
+        match api.json {
+            true => out!("{shown}"),
+            false => out!("{shown:#}"),
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the same thing of each.
+async fn act(args: &Ids, what: &[&str], body: Option<Value>) -> anyhow::Result<()> {
+    let api = args.api.tenant()?.flags(flag_of);
+    for found in find(&api, args.customer.as_deref(), &args.ids).await? {
+        let path = [&found.path()[..], what].concat();
+        let changed = match &body {
+            Some(body) => api.post(&path, body).await?,
+            None => api.act(&path).await?,
+        };
+        match api.json {
+            true => out!("{changed}"),
             false => out!("{}", line(&changed)),
         }
     }
     Ok(())
 }
 
-async fn remove(args: &Ids) -> anyhow::Result<()> {
-    let session = Session::open(&args.admin).await?;
-    for destination in find(&session, &args.ids)? {
-        let id = destination.destination_id;
-        session.remove(&Key::Destination(id)).await?;
-        match session.json {
-            true => out!("{}", json!({"destinationId": id, "removed": true})),
-            false => out!("Removed destination {id}"),
+async fn rotate(args: &Rotate) -> anyhow::Result<()> {
+    let api = args.ids.api.tenant()?.flags(flag_of);
+    let mut rotation = json!({});
+    if let Some(overlap) = args.overlap {
+        rotation["overlapSeconds"] = json!(overlap.as_secs());
+    }
+    for found in find(&api, args.ids.customer.as_deref(), &args.ids.ids).await? {
+        let path = [&found.path()[..], &["secrets", "rotate"]].concat();
+        let made = api.post(&path, &rotation).await?;
+        if api.json {
+            out!("{made}");
+        } else {
+            let until = text(&made, "rotationEndsAt");
+            out!(
+                "Rotated the secret of destination {}; the old one signs too until {until}",
+                found.id
+            );
+            show_secret(&made);
         }
     }
     Ok(())
+}
+
+async fn remove(args: &Ids) -> anyhow::Result<()> {
+    let api = args.api.tenant()?;
+    for found in find(&api, args.customer.as_deref(), &args.ids).await? {
+        api.delete(&found.path()).await?;
+        match api.json {
+            true => out!("{}", json!({"destinationId": found.id, "removed": true})),
+            false => out!("Removed destination {}", found.id),
+        }
+    }
+    Ok(())
+}
+
+fn show_secret(made: &Value) {
+    if let Some(secret) = made["signingSecret"].as_str() {
+        out!("\nIts signing secret, shown only now:\n\n  {secret}\n");
+    }
+}
+
+/// The flag that mends a field.
+fn flag_of(field: &str) -> Option<&'static str> {
+    const FLAGS: [(&str, &str); 19] = [
+        ("customerExternalId", "--customer"),
+        ("externalId", "--customer"),
+        ("kind", "--kind"),
+        ("name", "--name"),
+        ("config.url", "--url"),
+        ("config", "--config"),
+        ("secrets", "--secrets"),
+        ("eventTypes", "--events"),
+        ("filter", "--filter"),
+        ("transform", "--transform"),
+        ("retry.maxAttempts", "--max-attempts"),
+        ("retry.initialDelayMs", "--initial-delay"),
+        ("retry.maxDelayMs", "--max-delay"),
+        ("retry.maxAgeMs", "--max-age"),
+        ("rateLimit", "--rate-limit"),
+        ("timeoutMs", "--timeout"),
+        ("payloadMode", "--payload-mode"),
+        ("overlapSeconds", "--overlap"),
+        ("reason", "--reason"),
+    ];
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+    let found = FLAGS
+        .iter()
+        .find(|(name, _)| field.strip_prefix(name).is_some_and(ends));
+    found.map(|(_, flag)| *flag)
 }

@@ -1,13 +1,18 @@
 //! `pushrail key-ring`.
 
 use clap::{Args, Subcommand};
-use pushrail_directory::Record;
+use pushrail_schemas::config::{DESTINATION_PREFIX, Destination};
+use pushrail_settings::ConfigFileArgs;
+use pushrail_store::destinations::{self, Aside};
+use pushrail_store::{Scope, Store, outbox};
+use pushrail_topology::topics;
 use pushrail_vault::{Aad, KeyRing};
 use serde_json::json;
 
-use super::AdminArgs;
-use super::session::Session;
-use crate::args::VaultArgs;
+use crate::args::{DatabaseArgs, VaultArgs};
+
+/// Destinations that are read at once.
+const ROUND: u32 = 1_000;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -15,9 +20,9 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Rotate the key:
   1. Put a new key in front of the ring:  echo \"$(pushrail key-ring new),$(cat ring)\" > ring.new
-  2. Give the new ring to every sink and to whoever adds destinations, and restart them.
+  2. Give the new ring to every sink and control plane, and restart them.
   3. pushrail key-ring reseal
-  4. Take the old key off the ring.")]
+  4. A day later, when no session and no remembered answer needs the old key, take it off the ring.")]
     New,
     /// Seal anew what an older key of the ring has sealed.
     Reseal(Reseal),
@@ -28,7 +33,12 @@ pub(crate) struct Reseal {
     #[command(flatten)]
     vault: VaultArgs,
     #[command(flatten)]
-    admin: AdminArgs,
+    database: DatabaseArgs,
+    /// Print JSON.
+    #[arg(long, help_heading = "Operation")]
+    json: bool,
+    #[command(flatten)]
+    file: ConfigFileArgs,
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
@@ -43,34 +53,27 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn reseal(args: &Reseal) -> anyhow::Result<()> {
     let ring = args.vault.key_ring()?;
-    let session = Session::open(&args.admin).await?;
-    let (mut resealed, mut failed) = (0, 0);
-    for id in session.directory.destination_ids() {
-        let Some(destination) = session.directory.destination(id) else {
-            continue;
-        };
-        let Some(sealed) = destination
-            .secrets
-            .as_ref()
-            .filter(|sealed| !ring.is_current(sealed))
-        else {
-            continue;
-        };
-        let aad = Aad::of(&destination);
-        match ring.open(&aad, sealed) {
-            Ok(plain) => {
-                let mut changed = (*destination).clone();
-                changed.secrets = Some(ring.seal(&aad, &plain)?);
-                session.put_unseen(Record::Destination(&changed)).await?;
-                resealed += 1;
-            }
-            Err(error) => {
-                eprintln!("destination {id}: {error}");
-                failed += 1;
+    let store = args.database.store().await?;
+    let (mut resealed, mut failed, mut after) = (0, 0, None);
+    loop {
+        let mut tx = store.begin(Scope::System).await?;
+        let round = destinations::documents(&mut tx, after, ROUND).await?;
+        drop(tx);
+        let Some(last) = round.last() else { break };
+        after = Some(last.destination_id);
+        for destination in &round {
+            match one(&store, &ring, destination).await? {
+                Sealed::Current => {}
+                Sealed::Anew => resealed += 1,
+                Sealed::Not(error) => {
+                    eprintln!("destination {}: {error}", destination.destination_id);
+                    failed += 1;
+                }
             }
         }
     }
-    if args.admin.json {
+    store.close().await;
+    if args.json {
         out!("{}", json!({"resealed": resealed, "failed": failed}));
     } else {
         out!(
@@ -80,4 +83,50 @@ async fn reseal(args: &Reseal) -> anyhow::Result<()> {
     }
     anyhow::ensure!(failed == 0, "{failed} destinations keep their old seal");
     Ok(())
+}
+
+/// What became of a seal.
+enum Sealed {
+    Current,
+    Anew,
+    Not(String),
+}
+
+/// Seals one destination's secrets anew, and has Kafka told.
+async fn one(store: &Store, ring: &KeyRing, seen: &Destination) -> anyhow::Result<Sealed> {
+    let is_current = |destination: &Destination| {
+        let sealed = destination.secrets.as_ref();
+        sealed.is_none_or(|sealed| ring.is_current(sealed))
+    };
+    if is_current(seen) {
+        return Ok(Sealed::Current);
+    }
+    let mut tx = store.begin(Scope::System).await?;
+    let (tenant, customer, id) = (&seen.tenant_id, seen.customer_id, seen.destination_id);
+    // As it is now: somebody may have changed or removed it since.
+    let now = destinations::lock(&mut tx, tenant, customer, id).await?;
+    let Some(now) = now.filter(|now| !is_current(&now.document)) else {
+        return Ok(Sealed::Current);
+    };
+    let mut document = now.document;
+    let aad = Aad::of(&document);
+    if let Some(sealed) = &document.secrets {
+        match ring.open(&aad, sealed) {
+            Ok(plain) => document.secrets = Some(ring.seal(&aad, &plain)?),
+            Err(error) => return Ok(Sealed::Not(error.to_string())),
+        }
+    }
+    let aside = Aside {
+        state_reason: now.state_reason.as_deref(),
+        keep_rotation: true,
+        ..Aside::default()
+    };
+    destinations::update(&mut tx, &document, aside).await?;
+    let (key, value) = (
+        format!("{DESTINATION_PREFIX}{id}"),
+        serde_json::to_vec(&document)?,
+    );
+    outbox::put(&mut tx, topics::CONFIG, &key, Some(&value)).await?;
+    tx.commit().await?;
+    Ok(Sealed::Anew)
 }

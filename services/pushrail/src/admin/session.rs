@@ -1,94 +1,77 @@
-//! One command's look at the configuration, and its hand to change it.
+//! `pushrail admin session`.
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use pushrail_directory::{Directory, Interest, Key, Record, Writer};
-use pushrail_obs::Guard;
+use clap::{Args, Subcommand};
+use pushrail_settings::parse_duration;
+use serde_json::json;
+use uuid::Uuid;
 
-use super::AdminArgs;
+use super::api::{ApiArgs, text};
 
-/// How long reading the configuration may take.
-const READY_WITHIN: Duration = Duration::from_secs(15);
-
-pub(super) struct Session {
-    pub(super) directory: Directory,
-    pub(super) json: bool,
-    writer: Writer,
-    _observation: Guard,
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Open a session for one customer, and show its token, once. It reaches what is that customer's, and nothing else.
+    #[command(after_help = "Example:\n  pushrail admin session create --customer c1 --ttl 1h")]
+    Create(Create),
+    /// Revoke a session: its token counts no longer from the next request on.
+    Revoke(Revoke),
 }
 
-impl Session {
-    /// Reads the configuration as it is now.
-    pub(super) async fn open(args: &AdminArgs) -> anyhow::Result<Self> {
-        let observation = args.observe()?;
-        let connection = args.kafka.connection();
-        let writer = Writer::connect(&connection)?;
-        let directory = Directory::start(&connection, Interest::everything())?;
-        if tokio::time::timeout(READY_WITHIN, directory.ready())
-            .await
-            .is_err()
-        {
-            bail!(
-                "the configuration could not be read from Kafka at {} within {} s; is it running, are the credentials \
-                 right, and has `pushrail topology apply` been run? (--log info says more)",
-                connection.bootstrap,
-                READY_WITHIN.as_secs(),
-            );
-        }
-        Ok(Session {
-            directory,
-            json: args.json,
-            writer,
-            _observation: observation,
-        })
-    }
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// The vendor's own id of the customer, who is made when it is not there.
+    #[arg(long, value_name = "ID")]
+    customer: String,
+    /// How long it lasts, 24h at most.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15m")]
+    ttl: Duration,
+    #[command(flatten)]
+    api: ApiArgs,
+}
 
-    /// Writes a record and waits until it is there.
-    pub(super) async fn put(&self, record: Record<'_>) -> anyhow::Result<()> {
-        let offset = self
-            .writer
-            .put(record)
-            .await
-            .context("nothing was changed")?;
-        self.directory.seen(offset).await;
-        Ok(())
-    }
+#[derive(Args, Debug)]
+pub(crate) struct Revoke {
+    #[arg(value_name = "SESSION_ID")]
+    id: Uuid,
+    #[command(flatten)]
+    api: ApiArgs,
+}
 
-    /// Writes a record and returns when it is durable.
-    pub(super) async fn put_unseen(&self, record: Record<'_>) -> anyhow::Result<()> {
-        self.writer.put(record).await?;
-        Ok(())
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Create(args) => create(&args).await,
+        Command::Revoke(args) => revoke(&args).await,
     }
+}
 
-    pub(super) async fn remove(&self, key: &Key) -> anyhow::Result<()> {
-        let offset = self
-            .writer
-            .remove(key)
-            .await
-            .context("nothing was changed")?;
-        self.directory.seen(offset).await;
-        Ok(())
-    }
-
-    /// Refuses a tenant that is not there.
-    pub(super) fn require_tenant(&self, tenant_id: &str) -> anyhow::Result<()> {
-        if self.directory.tenant(tenant_id).is_some() {
-            return Ok(());
-        }
-        let mut known: Vec<_> = self
-            .directory
-            .tenants()
-            .iter()
-            .map(|t| t.tenant_id.clone())
-            .collect();
-        known.sort();
-        let known = match known.len() {
-            0 => "there is none yet".to_owned(),
-            _ => format!("there are: {}", known.join(", ")),
-        };
-        bail!(
-            "tenantId: no tenant \"{tenant_id}\" ({known}); `pushrail tenant add {tenant_id}` makes it"
+async fn create(args: &Create) -> anyhow::Result<()> {
+    let api = args.api.tenant()?.flags(|field| match field {
+        "customerExternalId" => Some("--customer"),
+        "ttlSeconds" => Some("--ttl"),
+        _ => None,
+    });
+    let draft = json!({"customerExternalId": args.customer, "ttlSeconds": args.ttl.as_secs()});
+    let made = api.post(&["sessions"], &draft).await?;
+    if api.json {
+        out!("{made}");
+    } else {
+        let (id, until) = (text(&made, "sessionId"), text(&made, "expiresAt"));
+        out!(
+            "Opened session {id} for {} until {until}. Its token, shown only now:\n",
+            args.customer
         );
+        out!("  {}", text(&made, "token"));
     }
+    Ok(())
+}
+
+async fn revoke(args: &Revoke) -> anyhow::Result<()> {
+    let api = args.api.tenant()?;
+    api.delete(&["sessions", &args.id.to_string()]).await?;
+    match api.json {
+        true => out!("{}", json!({"sessionId": args.id, "revoked": true})),
+        false => out!("Revoked session {}", args.id),
+    }
+    Ok(())
 }

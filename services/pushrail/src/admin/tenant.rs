@@ -1,81 +1,200 @@
-//! `pushrail tenant`.
+//! `pushrail admin tenant`.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pushrail_directory::Record;
-use pushrail_settings::RegistryArgs;
-use pushrail_topology::Cluster;
+use pushrail_settings::parse_duration;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
 
-use super::AdminArgs;
-use super::session::Session;
-use crate::args::{ReplicationArgs, registry};
+use super::api::{Api, ApiArgs, text};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Add a tenant, and the topics on which it may publish directly and read its own audit.
+    /// Add a tenant, and show its first API key, once.
     #[command(after_help = "\
 Examples:
-  pushrail tenant add acme --name 'Acme, Inc.'
-  pushrail api-key add --tenant acme")]
+  pushrail admin tenant add acme --name 'Acme, Inc.'
+  pushrail topology apply                   makes the topic on which it may publish directly")]
     Add(Add),
     /// List tenants.
-    List(AdminArgs),
+    List(ApiArgs),
+    /// Show a tenant: the API key's own when none is named.
+    Show(Show),
+    /// Change a tenant: the API key's own when none is named. What is not given stays.
+    #[command(after_help = "\
+Example:
+  pushrail admin tenant update --origin https://app.example.com --rotation-overlap 48h")]
+    Update(Update),
+    /// Remove a tenant with everything that belongs to it. What is owed to its destinations is dead-lettered.
+    Remove(Remove),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Add {
-    /// Short id, part of topic names: a-z, 0-9 and inner -.
+    /// Short id, part of topic names: a-z, 0-9 and inner -. It is for ever.
     tenant: String,
+    #[command(flatten)]
+    said: SaidArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    tenant: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Update {
+    tenant: Option<String>,
+    #[command(flatten)]
+    said: SaidArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Remove {
+    tenant: String,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// What can be said of a tenant.
+#[derive(Args, Debug)]
+pub(crate) struct SaidArgs {
     /// For people.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Make no topics events.direct.TENANT and audit.attempts.TENANT.
-    #[arg(long)]
-    no_topic: bool,
-    #[command(flatten)]
-    replication: ReplicationArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
-    #[command(flatten)]
-    admin: AdminArgs,
+    /// Origins from which browsers may call, such as https://app.example.com. Repeat it, or separate by commas.
+    #[arg(long = "origin", value_name = "ORIGIN", value_delimiter = ',')]
+    origins: Vec<String>,
+    /// How long an old signing secret signs beside a new one.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    rotation_overlap: Option<Duration>,
+    /// Refuse events whose payload the schema of their type does not allow: true or false.
+    #[arg(long, value_name = "BOOL")]
+    validate_events: Option<bool>,
+}
+
+impl SaidArgs {
+    fn write(&self) -> Map<String, Value> {
+        let mut said = Map::new();
+        if let Some(name) = &self.name {
+            said.insert("name".into(), json!(name));
+        }
+        if !self.origins.is_empty() {
+            said.insert("allowedOrigins".into(), json!(self.origins));
+        }
+        if let Some(overlap) = self.rotation_overlap {
+            said.insert("rotationOverlapSeconds".into(), json!(overlap.as_secs()));
+        }
+        if let Some(validate) = self.validate_events {
+            said.insert("validateEvents".into(), json!(validate));
+        }
+        said
+    }
+}
+
+fn flag_of(field: &str) -> Option<&'static str> {
+    let flags = [
+        ("name", "--name"),
+        ("allowedOrigins", "--origin"),
+        ("rotationOverlapSeconds", "--rotation-overlap"),
+        ("validateEvents", "--validate-events"),
+    ];
+    let found = flags.into_iter().find(|(name, _)| field.starts_with(name));
+    found.map(|(_, flag)| flag)
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Add(args) => add(args).await,
-        Command::List(args) => list(&args).await,
+        Command::Add(args) => add(&args).await,
+        Command::List(args) => list(&args.operator()?).await,
+        Command::Show(args) => show(&args).await,
+        Command::Update(args) => update(&args).await,
+        Command::Remove(args) => remove(&args).await,
     }
 }
 
-async fn add(args: Add) -> anyhow::Result<()> {
-    let tenant = pushrail_admin::tenant(&args.tenant, args.name.as_deref())?;
-    let session = Session::open(&args.admin).await?;
-    if !args.no_topic {
-        let cluster = Cluster::connect(&args.admin.kafka.connection().admin("pushrail-admin"))?;
-        let registry = registry(&args.registry)?;
-        let settings = args.replication.settings();
-        let wanted = [&*args.tenant];
-        let plan = pushrail_topology::plan(&cluster, Some(&registry), &settings, &[], &wanted);
-        plan.await?.apply(&cluster, Some(&registry)).await?;
-    }
-    session.put(Record::Tenant(&tenant)).await?;
-    if session.json {
-        out!("{}", serde_json::to_string(&tenant)?);
+async fn add(args: &Add) -> anyhow::Result<()> {
+    let api = args.api.operator()?.flags(flag_of);
+    let mut draft = args.said.write();
+    draft.insert("tenantId".into(), json!(args.tenant));
+    let made = api.post(&["tenants"], &Value::Object(draft)).await?;
+    if api.json {
+        out!("{made}");
     } else {
-        out!("Added tenant {} ({})", tenant.tenant_id, tenant.name);
+        let (id, name) = (text(&made, "tenantId"), text(&made, "name"));
+        out!("Added tenant {id} ({name}). Its first API key, shown only now:\n");
+        out!("  {}", text(&made, "apiKey"));
     }
     Ok(())
 }
 
-async fn list(args: &AdminArgs) -> anyhow::Result<()> {
-    let session = Session::open(args).await?;
-    let mut tenants = session.directory.tenants();
-    tenants.sort_by(|a, b| a.tenant_id.cmp(&b.tenant_id));
-    for tenant in tenants {
-        if session.json {
-            out!("{}", serde_json::to_string(&*tenant)?);
-        } else {
-            out!("{}  {}", tenant.tenant_id, tenant.name);
+async fn list(api: &Api) -> anyhow::Result<()> {
+    for tenant in api.list(&["tenants"]).await? {
+        match api.json {
+            true => out!("{tenant}"),
+            false => out!("{}  {}", text(&tenant, "tenantId"), text(&tenant, "name")),
         }
     }
     Ok(())
+}
+
+/// The path of a tenant that is named, or of the API key's own.
+fn path(tenant: Option<&str>) -> Vec<&str> {
+    match tenant {
+        Some(tenant) => vec!["tenants", tenant],
+        None => vec!["tenant"],
+    }
+}
+
+async fn show(args: &Show) -> anyhow::Result<()> {
+    let tenant = args.tenant.as_deref();
+    let api = args.api.either(tenant)?;
+    print(&api, &api.get(&path(tenant)).await?);
+    Ok(())
+}
+
+async fn update(args: &Update) -> anyhow::Result<()> {
+    let tenant = args.tenant.as_deref();
+    let api = args.api.either(tenant)?.flags(flag_of);
+    let request = api.request(Method::PATCH, &path(tenant))?;
+    let answer = api.answer(request.json(&args.said.write())).await?;
+    print(&api, &answer.body);
+    Ok(())
+}
+
+async fn remove(args: &Remove) -> anyhow::Result<()> {
+    let api = args.api.operator()?;
+    api.delete(&path(Some(&args.tenant))).await?;
+    match api.json {
+        true => out!("{}", json!({"tenantId": args.tenant, "removed": true})),
+        false => out!("Removed tenant {}", args.tenant),
+    }
+    Ok(())
+}
+
+fn print(api: &Api, tenant: &Value) {
+    if api.json {
+        return out!("{tenant}");
+    }
+    out!("{}  {}", text(tenant, "tenantId"), text(tenant, "name"));
+    let origins: Vec<_> = tenant["allowedOrigins"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
+    let origins: Vec<_> = origins
+        .iter()
+        .filter_map(|origin| origin.as_str())
+        .collect();
+    out!("  origins           {}", origins.join(", "));
+    out!("  rotation overlap  {} s", tenant["rotationOverlapSeconds"]);
+    out!("  validates events  {}", tenant["validateEvents"]);
+    out!("  made              {}", text(tenant, "createdAt"));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use http::Uri;
 use pushrail_directory::{Directory, Interest};
 use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs, parse_bytes, parse_duration};
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
         default_value = "127.0.0.1:8080"
     )]
     listen: SocketAddr,
+    /// The control plane, as http://host:port: the rest of the API is forwarded to it, so that vendors have one address.
+    #[arg(long, env = "PUSHRAIL_CONTROL_URL", value_name = "URL")]
+    control: Option<Uri>,
     /// Threads that serve HTTP, each with a producer of its own; 0 takes one a CPU core.
     #[arg(
         long,
@@ -129,6 +133,7 @@ impl Args {
         if self.workers > 0 {
             settings.workers = self.workers;
         }
+        settings.control = self.control.clone();
         settings.direct_workers = self.direct_workers;
         settings.drain_timeout = self.drain_timeout;
         settings.limits.payload_len_max = self.payload_max;

@@ -1,6 +1,6 @@
 //! Services as processes of their own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Child;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use pushrail_testkit::{Receiver, wait_for};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::installation::{Installation, QUIET, installation};
+use crate::installation::{Installation, QUIET, free_address, installation};
 
 /// How long a span may be on its way; the exporter sends once a second.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -28,17 +28,14 @@ struct Service {
     ops: SocketAddr,
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 impl Service {
     fn start(installation: &Installation, name: &'static str, line: &str) -> Service {
         let ops = free_address();
-        let line = format!("{line} --workers 1 --ops-listen {ops} --log warn");
+        let workers = match name {
+            "control" => "",
+            _ => " --workers 1",
+        };
+        let line = format!("{line}{workers} --ops-listen {ops} --log warn");
         let child = installation.command(&line).spawn().unwrap();
         Service { name, child, ops }
     }
@@ -131,16 +128,24 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
     let receiver = Receiver::start().await;
     let (otlp_url, mut spans) = otlp().await;
     let url = receiver.url("/hook");
-    installation.ok(&format!("destination add --customer alone --url {url}"));
-    let key = installation.json("api-key add");
+    installation.ok(&format!(
+        "admin destination add --customer alone --url {url}"
+    ));
+    let key = installation.json("admin api-key add");
     let key = key["key"].as_str().unwrap();
-    let listen = free_address();
+    installation.told().await;
+    let (listen, control) = (free_address(), free_address());
     let traced = format!("--otlp-endpoint {otlp_url} --trace-ratio 0");
     let mut services = [
         Service::start(
             installation,
             "ingest",
-            &format!("ingest --listen {listen} {traced}"),
+            &format!("ingest --listen {listen} --control http://{control} {traced}"),
+        ),
+        Service::start(
+            installation,
+            "control",
+            &format!("control --listen {control}"),
         ),
         Service::start(installation, "router", &format!("router {traced}")),
         Service::start(
@@ -153,6 +158,11 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
     for service in &mut services {
         service.ready().await;
     }
+    // Through ingest's address, by a second control plane beside the one that all tests share.
+    let listed = installation.json(&format!(
+        "admin destination list --customer alone --control-url http://{listen}"
+    ));
+    assert_eq!(listed["config"]["url"], *url);
 
     // Nobody follows this event, so its publisher's own context goes through untouched.
     let trace_id = "0af7651916cd43dd8448eb211c80319c";
@@ -187,6 +197,7 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
 
     for (service, metric) in services.iter().zip([
         "pushrail_ingest_events_accepted_total{origin=\"http\"} 2",
+        "pushrail_control_requests_total{",
         "pushrail_router_deliveries_total 2",
         "pushrail_sink_records_total 2",
         "pushrail_retry_partitions ",

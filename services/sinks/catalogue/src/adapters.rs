@@ -14,3 +14,9 @@ pub fn adapter(kind: &str, context: &Context) -> Option<Arc<dyn ErasedAdapter>> 
 
 /// The kinds that [`adapter`] knows.
 pub const KINDS: &[&str] = &["webhook"];
+
+/// Every adapter with its kind, for whoever judges destinations and does not only deliver to one kind.
+pub fn adapters(context: &Context) -> Vec<(&'static str, Arc<dyn ErasedAdapter>)> {
+    let made = |kind: &&'static str| Some((*kind, adapter(kind, context)?));
+    KINDS.iter().filter_map(made).collect()
+}

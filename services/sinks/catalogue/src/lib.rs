@@ -13,7 +13,7 @@ use pushrail_sink_engine::{Metrics, Settings as EngineSettings};
 use pushrail_vault::KeyRing;
 use tokio_util::sync::CancellationToken;
 
-pub use adapters::{KINDS, adapter};
+pub use adapters::{KINDS, adapter, adapters};
 pub use pushrail_sink_engine::Limits;
 
 /// One kind's sink.

@@ -1,42 +1,36 @@
-//! `pushrail destination add`.
-
-use std::sync::Arc;
+//! `pushrail admin destination add`.
 
 use anyhow::Context as _;
 use clap::Args;
 use futures::stream::{StreamExt, TryStreamExt};
-use pushrail_admin::{Built, Draft, Error, FieldError};
-use pushrail_directory::Record;
-use pushrail_sink_core::{Context, ErasedAdapter};
-use pushrail_vault::KeyRing;
-use serde_json::{Map, Value, json};
+use reqwest::Method;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::super::AdminArgs;
-use super::super::session::Session;
-use super::draft::{DraftArgs, documents};
-use super::masked;
-use crate::args::{EgressArgs, VaultArgs};
+use super::super::api::{Api, ApiArgs, text};
+use super::draft::{DraftArgs, Object, documents, set};
+use super::{flag_of, show_secret};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  pushrail destination add --customer c1 --url https://example.com/hooks
-  pushrail destination add --customer c1 --url https://example.com/hooks --events 'order.*,invoice.paid' \\
+  pushrail admin destination add --customer c1 --url https://example.com/hooks
+  pushrail admin destination add --customer c1 --url https://example.com/hooks --events 'order.*,invoice.paid' \\
     --filter '{\"path\":\"payload.total\",\"op\":\"gte\",\"value\":100}' \\
     --transform '[{\"drop\":[\"payload.card\"]}]' --max-attempts 5 --initial-delay 2s --rate-limit 10:50
-  pushrail destination add --from destination.json
-  generate | pushrail destination add --from -
+  pushrail admin destination add --from destination.json
+  generate | pushrail admin destination add --from -
 
 A document for --from holds one destination, a list of them, or one a line, in these names:
-  {\"tenantId\": \"acme\", \"customerExternalId\": \"c1\", \"kind\": \"webhook\", \"name\": \"Orders\",
+  {\"customerExternalId\": \"c1\", \"kind\": \"webhook\", \"name\": \"Orders\",
    \"config\": {\"url\": \"https://example.com/hooks\"}, \"secrets\": {\"signingSecret\": \"whsec_…\"},
    \"eventTypes\": [\"order.*\"], \"filter\": {…}, \"transform\": […], \"retry\": {\"maxAttempts\": 5, \"initialDelayMs\": 2000,
    \"maxDelayMs\": 3600000, \"maxAgeMs\": 86400000}, \"rateLimit\": {\"perSecond\": 10, \"burst\": 50},
    \"timeoutMs\": 10000, \"payloadMode\": \"full\", \"state\": \"active\"}
-Flags win over it. Everything is checked before anything is written.";
+Flags win over it. It ends at the first that is refused; run again when that is mended, within 24 hours, it adds the rest, and
+shows again what it has added.";
 
-/// Destinations that are written at the same time.
-const WRITES_MAX: usize = 512;
+/// Destinations that are made at the same time.
+const REQUESTS_MAX: usize = 8;
 
 #[derive(Args, Debug)]
 pub(crate) struct Add {
@@ -44,141 +38,123 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE")]
     from: Option<String>,
     #[command(flatten)]
+    what: WhatArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// What a destination is for ever, and the rest.
+#[derive(Args, Debug)]
+pub(super) struct WhatArgs {
+    /// The vendor's own id of the customer whose events are delivered.
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
+    /// Destination type; webhook when nothing says otherwise.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Add it paused: events are kept and owed until it is resumed.
+    #[arg(long)]
+    paused: bool,
+    #[command(flatten)]
     draft: DraftArgs,
-    #[command(flatten)]
-    vault: VaultArgs,
-    #[command(flatten)]
-    egress: EgressArgs,
-    #[command(flatten)]
-    admin: AdminArgs,
+}
+
+impl WhatArgs {
+    /// Writes what the flags say over `document`.
+    pub(super) fn write(&self, document: &mut Object) -> anyhow::Result<()> {
+        set(document, "customerExternalId", self.customer.as_ref());
+        set(document, "kind", self.kind.as_ref());
+        document.entry("kind").or_insert_with(|| json!("webhook"));
+        set(document, "state", self.paused.then_some("paused"));
+        self.draft.write(document)
+    }
+}
+
+/// A destination as it is asked for.
+struct Wanted {
+    customer: String,
+    body: Value,
+    /// Of a document among several: the same one asked for again is made once.
+    idempotency_key: Option<String>,
 }
 
 pub(super) async fn run(args: Add) -> anyhow::Result<()> {
     let documents = match &args.from {
         Some(path) => documents(path)?,
-        None => vec![Map::new()],
+        None => vec![Object::new()],
     };
-    let ring = args.vault.key_ring()?;
-    let context = args.egress.context();
-    let many = documents.len() > 1;
-    let mut built = Vec::with_capacity(documents.len());
+    let many = args.from.is_some();
+    let mut wanted = Vec::with_capacity(documents.len());
     for (index, mut document) in documents.into_iter().enumerate() {
-        args.draft.write(&mut document)?;
-        let made = build(document, &context, &ring);
-        built.push(made.map_err(|errors| refusal(&errors, many.then_some(index)))?);
+        args.what.write(&mut document)?;
+        wanted
+            .push(Wanted::of(document, many.then_some(index)).with_context(|| place(many, index))?);
     }
-    let session = Session::open(&args.admin).await?;
-    for Built { destination, .. } in &built {
-        session.require_tenant(&destination.tenant_id)?;
-    }
-    let writes = built
-        .iter()
-        .map(|built| session.put_unseen(Record::Destination(&built.destination)));
-    let written: Result<Vec<()>, _> = futures::stream::iter(writes)
-        .buffer_unordered(WRITES_MAX)
-        .try_collect()
-        .await;
-    written.context(if many {
-        "some destinations may have been added"
-    } else {
-        "nothing was changed"
-    })?;
-    for built in &built {
-        show("Added", built, session.json);
-    }
-    Ok(())
-}
-
-fn build(
-    document: Map<String, Value>,
-    context: &Context,
-    ring: &KeyRing,
-) -> Result<Built, Vec<FieldError>> {
-    let made = Draft::parse(document).and_then(|draft| {
-        let adapter = adapter(&draft.kind, context)?;
-        let extra = pushrail_router::check;
-        pushrail_admin::destination(draft, &*adapter, context, ring, Uuid::now_v7(), extra)
-    });
-    made.map_err(|error| match error {
-        Error::Invalid(errors) => errors,
-        Error::Crypto(error) => vec![FieldError::new("secrets", error.to_string())],
+    let api = &args.api.tenant()?.flags(flag_of);
+    // Shown in their order, and each as soon as it is there: what it shows is not shown again.
+    let made = futures::stream::iter(wanted.into_iter().enumerate())
+        .map(async |(index, wanted)| wanted.make(api).await.with_context(|| place(many, index)))
+        .buffered(REQUESTS_MAX);
+    made.try_for_each(async |made| {
+        show(api, &made);
+        Ok(())
     })
+    .await
 }
 
-pub(super) fn adapter(kind: &str, context: &Context) -> Result<Arc<dyn ErasedAdapter>, Error> {
-    pushrail_sinks::adapter(kind, context).ok_or_else(|| {
-        let message = format!(
-            "\"{kind}\" is not known; there are: {}",
-            pushrail_sinks::KINDS.join(", ")
-        );
-        Error::Invalid(vec![FieldError::new("kind", message)])
-    })
-}
-
-/// All mistakes, a line each, with the flag that mends it.
-fn refusal(errors: &[FieldError], index: Option<usize>) -> anyhow::Error {
-    let which = index.map(|index| format!("destination {} of the document", index + 1));
-    let mut text = format!(
-        "{} is not valid; nothing was changed",
-        which.unwrap_or("the destination".to_owned())
-    );
-    for error in errors {
-        let flag = flag_of(&error.field)
-            .map(|flag| format!(" ({flag})"))
-            .unwrap_or_default();
-        text += &format!("\n  {}{flag}: {}", error.field, error.message);
+/// Which of the documents something is about.
+fn place(many: bool, index: usize) -> String {
+    match many {
+        true => format!("destination {} of the document", index + 1),
+        false => "the destination".to_owned(),
     }
-    anyhow::Error::msg(text)
 }
 
-fn flag_of(field: &str) -> Option<&'static str> {
-    const FLAGS: [(&str, &str); 17] = [
-        ("tenantId", "--tenant"),
-        ("customerExternalId", "--customer"),
-        ("kind", "--kind"),
-        ("name", "--name"),
-        ("config.url", "--url"),
-        ("config", "--config"),
-        ("secrets", "--secrets"),
-        ("eventTypes", "--events"),
-        ("filter", "--filter"),
-        ("transform", "--transform"),
-        ("retry.maxAttempts", "--max-attempts"),
-        ("retry.initialDelayMs", "--initial-delay"),
-        ("retry.maxDelayMs", "--max-delay"),
-        ("retry.maxAgeMs", "--max-age"),
-        ("rateLimit", "--rate-limit"),
-        ("timeoutMs", "--timeout"),
-        ("payloadMode", "--payload-mode"),
-    ];
-    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-    let found = FLAGS
-        .iter()
-        .find(|(name, _)| field.strip_prefix(name).is_some_and(ends));
-    found.map(|(_, flag)| *flag)
-}
-
-pub(super) fn show(done: &str, built: &Built, as_json: bool) {
-    let destination = &built.destination;
-    if as_json {
-        let mut value = json!({ "destination": masked(destination) });
-        if let Some(secret) = &built.signing_secret {
-            value["signingSecret"] = json!(**secret);
-        }
-        out!("{value}");
-        return;
+impl Wanted {
+    fn of(mut document: Object, index: Option<usize>) -> anyhow::Result<Wanted> {
+        let customer = match document.remove("customerExternalId") {
+            Some(Value::String(customer)) if !customer.is_empty() => customer,
+            None => anyhow::bail!("customerExternalId (--customer): is missing"),
+            Some(_) => {
+                anyhow::bail!("customerExternalId (--customer): must be text that is not empty")
+            }
+        };
+        let body = Value::Object(document);
+        let idempotency_key = index.map(|index| {
+            let name = format!("{index} {customer} {body}");
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+        });
+        Ok(Wanted {
+            customer,
+            body,
+            idempotency_key,
+        })
     }
+
+    async fn make(&self, api: &Api) -> anyhow::Result<Value> {
+        let request = api.request(Method::POST, &["customers", &self.customer, "destinations"])?;
+        let request = match &self.idempotency_key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
+        Ok(api.answer(request.json(&self.body)).await?.body)
+    }
+}
+
+fn show(api: &Api, made: &Value) {
+    if api.json {
+        return out!("{made}");
+    }
+    let events = made["eventTypes"].as_array().into_iter().flatten();
+    let events: Vec<_> = events.filter_map(Value::as_str).collect();
     out!(
-        "{done} destination {}: {} for {}/{}, events {}",
-        destination.destination_id,
-        destination.kind,
-        destination.tenant_id,
-        destination.customer_external_id,
-        destination.event_types.join(", "),
+        "Added destination {}: {} for {}, events {}",
+        text(made, "destinationId"),
+        text(made, "kind"),
+        text(made, "customerExternalId"),
+        events.join(", "),
     );
-    if let Some(secret) = &built.signing_secret {
-        out!("\nIts signing secret, shown only now:\n\n  {}\n", **secret);
-    }
+    show_secret(made);
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 use clap::Parser;
+use serde_json::Map;
 
 use super::*;
 
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    draft: DraftArgs,
+    what: WhatArgs,
 }
 
 fn document(args: &str) -> anyhow::Result<Value> {
@@ -15,20 +16,20 @@ fn document(args: &str) -> anyhow::Result<Value> {
 fn overlay(args: &str, mut document: Map<String, Value>) -> anyhow::Result<Value> {
     let args = std::iter::once("add").chain(args.split_whitespace());
     let line = Line::try_parse_from(args)?;
-    line.draft.write(&mut document)?;
+    line.what.write(&mut document)?;
     Ok(Value::Object(document))
 }
 
 #[test]
 fn every_flag_is_a_field_of_the_document() {
     let written = document(
-        "--tenant acme --customer c1 --name n --url https://e/ --events order.*,a.b --events c \
+        "--customer c1 --name n --url https://e/ --events order.*,a.b --events c \
          --filter {\"path\":\"payload.a\",\"op\":\"exists\",\"value\":true} --transform [{\"drop\":[\"payload.b\"]}] \
          --max-attempts 5 --initial-delay 2s --max-delay 1h --max-age 24h --rate-limit 10:50 --timeout 9s \
          --payload-mode off --paused --secrets {\"password\":\"hunter2\"}",
     );
     let expected = json!({
-        "tenantId": "acme", "customerExternalId": "c1", "kind": "webhook", "name": "n", "state": "paused",
+        "customerExternalId": "c1", "kind": "webhook", "name": "n", "state": "paused",
         "config": {"url": "https://e/"}, "secrets": {"password": "hunter2"},
         "eventTypes": ["order.*", "a.b", "c"],
         "filter": {"path": "payload.a", "op": "exists", "value": true},
@@ -42,19 +43,17 @@ fn every_flag_is_a_field_of_the_document() {
 #[test]
 fn flags_win_over_the_document_and_leave_the_rest() {
     let Value::Object(given) = json!({
-        "tenantId": "acme", "kind": "probe",
+        "customerExternalId": "c0", "kind": "probe",
         "config": {"url": "https://old/", "headers": {}}, "retry": {"maxAttempts": 3, "maxAgeMs": 5},
     }) else {
         panic!()
     };
-    let written = overlay("--url https://new/ --max-attempts 9", given.clone()).unwrap();
+    let written = overlay("--url https://new/ --max-attempts 9 --customer c1", given).unwrap();
     let expected = json!({
-        "tenantId": "acme", "kind": "probe",
+        "customerExternalId": "c1", "kind": "probe",
         "config": {"url": "https://new/", "headers": {}}, "retry": {"maxAttempts": 9, "maxAgeMs": 5},
     });
     assert_eq!(written, expected);
-    let error = overlay("--tenant other", given).unwrap_err().to_string();
-    assert!(error.contains("acme") && error.contains("other"), "{error}");
 }
 
 #[test]
@@ -77,50 +76,28 @@ fn a_bad_flag_is_named_and_no_secret_repeated() {
 }
 
 #[test]
-fn a_refusal_names_the_flag_that_mends_each_field() {
-    let Value::Object(document) = json!({
-        "tenantId": "acme", "customerExternalId": "c1", "kind": "webhook",
-        "config": {"url": "http://10.0.0.1/"}, "retry": {"maxAttempts": 0},
-    }) else {
-        panic!()
+fn the_same_document_asks_for_the_same_and_another_place_for_another() {
+    let wanted = |customer: &str, index| {
+        let object = json!({"customerExternalId": customer, "config": {"url": "https://e/"}});
+        let Value::Object(object) = object else {
+            panic!()
+        };
+        Wanted::of(object, Some(index))
+            .unwrap()
+            .idempotency_key
+            .unwrap()
     };
-    let ring = KeyRing::generate().unwrap();
-    let errors = build(document, &Context::default(), &ring).err().unwrap();
-    let text = refusal(&errors, None).to_string();
-    assert!(text.contains("config.url (--url): "), "{text}");
-    assert!(
-        text.contains("retry.maxAttempts (--max-attempts): "),
-        "{text}"
-    );
-    assert!(text.contains("nothing was changed"), "{text}");
-    let unknown = json!({"tenantId": "a", "customerExternalId": "c", "kind": "fax"});
-    let errors = build(
-        unknown.as_object().unwrap().clone(),
-        &Context::default(),
-        &ring,
-    )
-    .err()
-    .unwrap();
-    assert_eq!(errors[0].field, "kind");
-    assert!(errors[0].message.contains("webhook"), "{:?}", errors[0]);
-}
-
-#[test]
-fn nothing_that_is_printed_shows_more_than_the_new_secret() {
-    let document = json!({
-        "tenantId": "acme", "customerExternalId": "c1", "kind": "webhook",
-        "config": {"url": "https://example.com/"},
-    });
-    let ring = KeyRing::generate().unwrap();
-    let built = build(
-        document.as_object().unwrap().clone(),
-        &Context::default(),
-        &ring,
-    )
-    .ok()
-    .unwrap();
-    let sealed = built.destination.secrets.as_ref().unwrap();
-    let shown = masked(&built.destination).to_string();
-    assert!(!shown.contains(&*sealed.ciphertext), "{shown}");
-    assert!(built.signing_secret.unwrap().starts_with("whsec_"));
+    assert_eq!(wanted("c1", 0), wanted("c1", 0));
+    assert_ne!(wanted("c1", 0), wanted("c1", 1));
+    assert_ne!(wanted("c1", 0), wanted("c2", 0));
+    for nobody in [
+        json!({}),
+        json!({"customerExternalId": ""}),
+        json!({"customerExternalId": 1}),
+    ] {
+        let error = Wanted::of(nobody.as_object().unwrap().clone(), None)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("--customer"), "{error}");
+    }
 }

@@ -8,25 +8,18 @@ use clap::Args;
 use pushrail_settings::{Hidden, parse_duration};
 use serde_json::{Map, Value, json};
 
+use crate::args::parse_json;
+
 /// What a destination is made of.
 #[derive(Args, Debug)]
 pub(crate) struct DraftArgs {
-    /// The vendor's tenant; dev when nothing says otherwise.
-    #[arg(long, env = "PUSHRAIL_TENANT", value_name = "ID")]
-    pub(super) tenant: Option<String>,
-    /// The vendor's own id of the customer whose events are delivered.
-    #[arg(long, value_name = "ID")]
-    pub(super) customer: Option<String>,
-    /// Destination type; webhook when nothing says otherwise.
-    #[arg(long, value_name = "KIND")]
-    pub(super) kind: Option<String>,
     /// For people.
     #[arg(long, value_name = "TEXT")]
     pub(super) name: Option<String>,
     /// Address to deliver to: the same as --config '{"url": "…"}'.
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
-    /// The type's own configuration, a JSON object, or @FILE.
+    /// The type's own configuration, a JSON object, or @FILE; it replaces what was there.
     #[arg(long, value_name = "JSON")]
     pub(super) config: Option<String>,
     /// The type's secrets, a JSON object, or @FILE. Stored sealed.
@@ -62,20 +55,13 @@ pub(crate) struct DraftArgs {
     /// What of a payload the audit record keeps: full or off.
     #[arg(long, value_name = "MODE")]
     pub(super) payload_mode: Option<String>,
-    /// Add it paused: events are kept and owed until it is resumed.
-    #[arg(long)]
-    pub(super) paused: bool,
 }
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
 impl DraftArgs {
     /// Writes what the flags say over `document`.
     pub(super) fn write(&self, document: &mut Object) -> anyhow::Result<()> {
-        self.write_tenant(document)?;
-        set(document, "customerExternalId", self.customer.as_ref());
-        set(document, "kind", self.kind.as_ref());
-        document.entry("kind").or_insert_with(|| json!("webhook"));
         set(document, "name", self.name.as_ref());
         if let Some(config) = &self.config {
             document.insert("config".to_owned(), parse_json("--config", config)?);
@@ -102,26 +88,6 @@ impl DraftArgs {
         self.write_retry(document)?;
         set(document, "timeoutMs", self.timeout.map(milliseconds));
         set(document, "payloadMode", self.payload_mode.as_ref());
-        set(document, "state", self.paused.then_some("paused"));
-        Ok(())
-    }
-
-    /// Two tenants are more likely a slip than a wish.
-    fn write_tenant(&self, document: &mut Object) -> anyhow::Result<()> {
-        let given = self.tenant.as_deref();
-        let there = document.get("tenantId").and_then(Value::as_str);
-        match (there, given) {
-            (Some(there), Some(given)) if there != given => bail!(
-                "tenantId: the document says \"{there}\" and --tenant (or PUSHRAIL_TENANT) says \"{given}\"; \
-                 give one of them"
-            ),
-            (None, _) => {
-                document
-                    .entry("tenantId")
-                    .or_insert_with(|| json!(given.unwrap_or("dev")));
-            }
-            _ => {}
-        }
         Ok(())
     }
 
@@ -174,7 +140,7 @@ fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
-fn set<T: serde::Serialize>(object: &mut Object, field: &str, value: Option<T>) {
+pub(super) fn set<T: serde::Serialize>(object: &mut Object, field: &str, value: Option<T>) {
     if let Some(value) = value {
         object.insert(field.to_owned(), json!(value));
     }
@@ -186,17 +152,6 @@ fn member<'a>(document: &'a mut Object, field: &str, flag: &str) -> anyhow::Resu
     value
         .as_object_mut()
         .with_context(|| format!("{field}: must be a JSON object, for {flag} to be written into"))
-}
-
-/// JSON from a flag, or from a file after `@`. The message never repeats the text.
-fn parse_json(flag: &str, text: &str) -> anyhow::Result<Value> {
-    match text.strip_prefix('@') {
-        None => serde_json::from_str(text).with_context(|| format!("{flag}: not valid JSON")),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("{flag}: {path}"))?;
-            serde_json::from_str(&text).with_context(|| format!("{flag}: {path}: not valid JSON"))
-        }
-    }
 }
 
 /// The documents in a file, or on standard input for `-`: one object, a list of them, or one a line.
