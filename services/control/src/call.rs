@@ -131,8 +131,9 @@ impl Call {
         };
         let decoded = URL_SAFE_NO_PAD.decode(text).ok();
         let cursor = decoded.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-        // PostgreSQL is asked to read it as a time, so it has to be one.
-        let cursor = cursor.filter(|cursor| cursor.at.parse::<jiff::Timestamp>().is_ok());
+        // PostgreSQL is asked to read it as a time, so it has to be one that it can hold.
+        let held = |at: &jiff::Timestamp| at.as_second() >= 0;
+        let cursor = cursor.filter(|cursor| cursor.at.parse().is_ok_and(|at| held(&at)));
         cursor.map(Some).ok_or_else(|| {
             reply::field(
                 "cursor",

@@ -26,6 +26,8 @@ use crate::reply::{self, Reply};
 
 /// Largest body: a destination with its certificates and an event type with its schema fit.
 const BODY_LEN_MAX: usize = 512 * 1024;
+/// The first second of the year 1.
+const YEAR_ONE_S: i64 = -62_135_596_800;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 
@@ -190,7 +192,14 @@ fn query(operation: &Operation, text: &str) -> Result<HashMap<String, String>, P
         };
         if let Some(message) = query_problem(known.kind, &value) {
             errors.push(FieldError::new(name, message));
-        } else if query.insert(name.to_string(), value.into_owned()).is_some() {
+            continue;
+        }
+        // As the database writes times itself, whatever offset they came with.
+        let value = match time(known.kind, &value) {
+            Some(time) => time.to_string(),
+            None => value.into_owned(),
+        };
+        if query.insert(name.to_string(), value).is_some() {
             errors.push(FieldError::new(name, "is given twice"));
         }
     }
@@ -198,6 +207,14 @@ fn query(operation: &Operation, text: &str) -> Result<HashMap<String, String>, P
         true => Ok(query),
         false => Err(reply::invalid(errors)),
     }
+}
+
+/// A time that the database can hold: of the years 1 to 9999.
+fn time(kind: QueryKind, value: &str) -> Option<jiff::Timestamp> {
+    let time = value.parse::<jiff::Timestamp>().ok();
+    let known = |time: &jiff::Timestamp| time.as_second() >= YEAR_ONE_S;
+    time.filter(known)
+        .filter(|_| matches!(kind, QueryKind::Time))
 }
 
 fn query_problem(kind: QueryKind, value: &str) -> Option<String> {
@@ -211,7 +228,7 @@ fn query_problem(kind: QueryKind, value: &str) -> Option<String> {
             format!("must be a whole number from {min} to {max}"),
         ),
         QueryKind::Time => (
-            value.parse::<jiff::Timestamp>().is_ok(),
+            time(kind, value).is_some(),
             "must be a time such as 2026-01-31T23:59:59Z".to_owned(),
         ),
         QueryKind::One(of) => (
@@ -293,7 +310,12 @@ fn idempotency_key(operation: &Operation, headers: &HeaderMap) -> Result<Option<
         return Ok(None);
     }
     match value.to_str() {
-        Ok(key) if (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key)
+            if (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len())
+                && key.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            Ok(Some(key.to_owned()))
+        }
         _ => Err(reply::field(
             "Idempotency-Key",
             format!("must have 1 to {IDEMPOTENCY_KEY_LEN_MAX} visible ASCII characters"),

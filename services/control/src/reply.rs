@@ -64,11 +64,10 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let empty = self.body.is_empty();
         let mut response = (self.status, self.body).into_response();
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
-        if !empty {
+        if self.status != StatusCode::NO_CONTENT {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media));
         }
         // Nothing here is anybody else's to keep.
@@ -115,6 +114,13 @@ pub(crate) fn store(error: pushrail_store::Error) -> Problem {
         Error::Conflict(constraint) => {
             tracing::info!(constraint, "control.conflict");
             conflict("it is there already")
+        }
+        Error::Value(error) => {
+            tracing::info!(%error, "control.value_refused");
+            field(
+                "request",
+                "has a value that can't be kept: a NUL in a text, or a cursor of another list",
+            )
         }
         error => {
             tracing::error!(%error, "control.database_error");

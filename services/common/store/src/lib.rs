@@ -51,6 +51,9 @@ pub enum Error {
     /// Somebody else changed it at the same moment: it may work when it is tried again.
     #[error("somebody else changed it at the same time")]
     Serialization,
+    /// A value is none that a column can hold: a NUL in a text, a cursor of another list.
+    #[error("a value can't be kept as it is: {0}")]
+    Value(#[source] sqlx::Error),
     #[error("the database refused: {0}")]
     Refused(#[source] sqlx::Error),
     #[error("the database's tables can't be brought up to date: {0}")]
@@ -73,6 +76,7 @@ impl From<sqlx::Error> for Error {
                     Error::Conflict(refusal.constraint().unwrap_or_default().to_owned())
                 }
                 Some("40001" | "40P01") => Error::Serialization,
+                Some(code) if code.starts_with("22") => Error::Value(error),
                 // The server is starting, stopping, or out of connections.
                 Some(code) if code.starts_with("57P") || code.starts_with("53") => {
                     Error::Unavailable(error)

@@ -69,7 +69,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         )
         .who(READERS)
         .query(&[LIMIT, BEFORE, TENANT, SINCE, UNTIL, ACTION, CUSTOMER])
-        .ok::<List<View>>(),
+        .ok::<List<View>>()
+        .problems(&[404]),
         Operation::new(
             Method::GET,
             "/v1/audit-trail/export",
@@ -81,7 +82,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         .detail("At most 100,000 rows; the rest with `since`.")
         .who(READERS)
         .query(&[FORMAT, TENANT, SINCE, UNTIL, ACTION, CUSTOMER])
-        .media(&["application/x-ndjson", "text/csv"]),
+        .media(&["application/x-ndjson", "text/csv"])
+        .problems(&[404]),
         Operation::new(
             Method::GET,
             "/v1/audit-trail/verify",
@@ -93,7 +95,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         .detail("Reads the whole chain and computes every hash anew.")
         .who(READERS)
         .query(&[TENANT])
-        .ok::<Verdict>(),
+        .ok::<Verdict>()
+        .problems(&[404]),
     ]
 }
 

@@ -181,3 +181,28 @@ async fn a_test_event_is_sent_at_once_and_answered_with_what_came_of_it() {
     assert_eq!(body["eventType"], "order.completed");
     assert_eq!(body["payload"], json!({"total": 1}));
 }
+
+#[tokio::test]
+async fn what_no_column_can_hold_is_the_callers_to_mend() {
+    let control = control().await;
+    let acme = control.tenant("acme").await;
+    // {"at":"2026-01-01T00:00:00Z","id":"no uuid"}
+    let cursor = "eyJhdCI6IjIwMjYtMDEtMDFUMDA6MDA6MDBaIiwiaWQiOiJubyB1dWlkIn0";
+    control
+        .get(&format!("/v1/customers?cursor={cursor}"), &acme.key)
+        .await
+        .is(422);
+    let nul = json!({"name": "a.b", "schema": {"title": "a\u{0}b"}});
+    let kept = control.post("/v1/event-types", &acme.key, nul).await;
+    assert!(kept.status.as_u16() < 500, "{kept:?}");
+    let odd =
+        "/v1/audit-trail?since=0091-06-30T09%3A34%3A43-22%3A43&until=2999-12-31T00%3A00%3A00Z";
+    control.get(odd, &acme.key).await.is(200);
+    control
+        .get(
+            "/v1/audit-trail?since=-000001-01-01T00%3A00%3A00Z",
+            &acme.key,
+        )
+        .await
+        .is(422);
+}
