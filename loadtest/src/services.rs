@@ -24,9 +24,11 @@ pub enum Kind {
     Router,
     Sink,
     Retry,
+    Control,
 }
 
 impl Kind {
+    /// Those that an event meets.
     pub const ALL: [Kind; 4] = [Kind::Ingest, Kind::Router, Kind::Sink, Kind::Retry];
 
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Router => "router",
             Kind::Sink => "sink",
             Kind::Retry => "retry",
+            Kind::Control => "control",
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
             ]
             .map(String::from)
             .to_vec(),
+            Kind::Control => vec!["control".into(), "--listen".into(), listen.to_string()],
             Kind::Router | Kind::Retry => vec![self.name().into()],
         }
     }
@@ -59,7 +63,7 @@ impl Kind {
 /// One process of a service.
 pub struct Service {
     pub kind: Kind,
-    /// Where ingest takes events.
+    /// Where ingest takes events, and the control plane requests.
     pub listen: SocketAddr,
     ops: SocketAddr,
     command: Command,

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use pushrail_topology::topics;
 use serde::Serialize;
 
+use self::configurations::Asked;
 use super::Options;
 use crate::bed::Bed;
 use crate::kafka;
@@ -19,6 +20,7 @@ use crate::services::{Kind, Service};
 
 /// Malformed inputs that the table must have, at least.
 const ROWS_MIN: usize = 30;
+const TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// One malformed input and what it met.
 #[derive(Clone, Debug, Serialize)]
@@ -35,13 +37,16 @@ struct Row {
 pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     let bed = Bed::start("bad-input").await?;
     let mut ingest = Service::start(&bed, Kind::Ingest, "ingest", &[]).await?;
+    let asked = Asked::start(&bed).await?;
+    told(&bed).await?;
     let before = Counts::take(&bed)?;
     let (requests, accepted) = requests::run(&bed, &ingest).await?;
     let events = Counts::take(&bed)?.events - before.events;
     let records = records::run(&bed).await?;
-    let configurations = configurations::run(&bed).await?;
+    let configurations = configurations::run(&bed, &asked).await?;
     let after = Counts::take(&bed)?;
     ingest.stop().await?;
+    asked.stop().await?;
     bed.stop().await;
 
     let mut report = Report::new("bad-input", "Bad input", options.quick);
@@ -97,6 +102,16 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
     report.data =
         serde_json::json!({ "rows": parts.iter().map(|(t, r)| (t, r)).collect::<Vec<_>>() });
     Ok(report)
+}
+
+/// Waits until Kafka was told of the tenant and the key that the control plane has made, beside those of the bed.
+async fn told(bed: &Bed) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + TOLD_WITHIN;
+    while Counts::take(bed)?.config < 4 {
+        anyhow::ensure!(tokio::time::Instant::now() < until, "Kafka was not told");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Records on the topics that must not change.

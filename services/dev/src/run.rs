@@ -102,6 +102,7 @@ async fn start(
     let step = Step::start("tenant and keys");
     let identity = Identity::load(folder)?;
     let directory = Directory::start(&servers.connection, Interest::everything())?;
+    directory.register(&surroundings.metrics);
     identity
         .ensure(&directory, &servers.database_url)
         .await
@@ -254,6 +255,7 @@ impl Started {
             ("PUSHRAIL_REGISTRY", registry),
             ("PUSHRAIL_DATABASE_URL", self.servers.database_url.expose()),
             ("PUSHRAIL_ECHO_URL", echo_url),
+            ("PUSHRAIL_OPS_URL", ops_url),
             // So that a service that is started beside us has our key, and accepts what we deliver to.
             ("PUSHRAIL_TENANT", identity::TENANT),
             ("PUSHRAIL_KEY_RING_FILE", &ring),

@@ -65,7 +65,9 @@ impl Dev {
             .unwrap()
     }
 
-    fn add_destination(&self, customer: &str, path: &str) {
+    /// Returns when the router knows it: what is decided in the database is told to it a moment later.
+    async fn add_destination(&self, customer: &str, path: &str) {
+        let before = self.destinations().await;
         let url = format!("{}{path}", self.var("PUSHRAIL_ECHO_URL"));
         let added = self.command(&[
             "admin",
@@ -83,6 +85,19 @@ impl Dev {
             "{}",
             String::from_utf8_lossy(&added.stderr)
         );
+        wait_for("the router to know it", async || {
+            (self.destinations().await > before).then_some(())
+        })
+        .await;
+    }
+
+    /// Destinations that router and ingest know.
+    async fn destinations(&self) -> u64 {
+        let url = format!("{}/metrics", self.var("PUSHRAIL_OPS_URL"));
+        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let lines = page.lines();
+        let mut values = lines.filter_map(|l| l.strip_prefix("pushrail_directory_destinations "));
+        values.next().unwrap().parse().unwrap()
     }
 
     async fn post(&self, customer: &str) -> String {
@@ -178,8 +193,17 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    dev.add_destination("c1", "/ok");
-    dev.add_destination("c2", "/fail/503");
+    for private in ["api-key", "admin-key", "key-ring"] {
+        let mode = std::fs::metadata(folder.join(private)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{private}");
+    }
+    dev.add_destination("c1", "/ok").await;
+    dev.add_destination("c2", "/fail/503").await;
+    let tenant = dev.command(&["admin", "tenant", "show", "dev", "--json"]);
+    assert!(
+        String::from_utf8_lossy(&tenant.stdout).contains("\"tenantId\":\"dev\""),
+        "{tenant:?}"
+    );
     dev.received(&dev.post("c1").await, 200).await;
     let owed = dev.post("c2").await;
     dev.received(&owed, 503).await;
@@ -203,6 +227,7 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
 
     let dev = Dev::start(&folder).await;
     assert_eq!(dev.env, first, "same ports and keys as before");
+    assert_eq!(dev.destinations().await, 2);
     dev.received(&owed, 503).await;
     dev.received(&dev.post("c1").await, 200).await;
     dev.signal(Signal::SIGINT);
@@ -215,6 +240,34 @@ async fn a_crash_loses_nothing_and_a_stop_leaves_nothing() {
         log.contains("PostgreSQL") && !log.contains(password.unwrap()),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn a_database_or_a_kafka_that_was_replaced_is_told_what_the_other_knows() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let dev = Dev::start(&folder).await;
+    let printed = std::fs::read_to_string(folder.with_extension("log")).unwrap();
+    assert!(printed.contains(dev.var("PUSHRAIL_API_KEY")), "{printed}");
+    dev.add_destination("c1", "/ok").await;
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.ended().await, Some(0));
+
+    std::fs::remove_dir_all(folder.join("kafka")).unwrap();
+    std::fs::remove_dir_all(folder.join("registry")).unwrap();
+    let dev = Dev::start(&folder).await;
+    wait_for("the destination to be told again", async || {
+        (dev.destinations().await == 1).then_some(())
+    })
+    .await;
+    dev.received(&dev.post("c1").await, 200).await;
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.ended().await, Some(0));
+
+    std::fs::remove_dir_all(folder.join("postgres")).unwrap();
+    let dev = Dev::start(&folder).await;
+    dev.add_destination("c2", "/ok").await;
+    dev.received(&dev.post("c2").await, 200).await;
 }
 
 #[test]
@@ -255,7 +308,7 @@ fn a_missing_java_is_said_before_anything_is_started() {
 fn a_taken_port_is_named_with_the_flag() {
     let parent = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = taken.local_addr().unwrap().port().min(65_530);
+    let port = taken.local_addr().unwrap().port().min(65_529);
     let error = refused(&mut dev(&parent.path().join("data"), port));
     assert!(
         error.contains(&port.to_string()) && error.contains("--port 0"),

@@ -18,7 +18,6 @@ pub use draft::Draft;
 pub use pushrail_sink_core::FieldError;
 pub use revision::{open_secrets, revise, secret_names};
 pub use rotation::{finish_rotation, rotate_signing_secret};
-pub use secret::signing_secret;
 pub use tenant::tenant;
 
 use pushrail_schemas::Problem;

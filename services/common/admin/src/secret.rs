@@ -19,7 +19,7 @@ pub(crate) fn random(len: usize) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
 }
 
 /// A new signing secret: `whsec_` and random bytes in base64.
-pub fn signing_secret() -> Result<Zeroizing<String>, CryptoError> {
+pub(crate) fn signing_secret() -> Result<Zeroizing<String>, CryptoError> {
     let mut text = Zeroizing::new(String::with_capacity(64));
     text.push_str(SIGNING_PREFIX);
     STANDARD.encode_string(&*random(SIGNING_LEN)?, &mut text);

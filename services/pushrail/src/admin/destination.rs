@@ -114,16 +114,13 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn kinds(args: &ApiArgs) -> anyhow::Result<()> {
     let api = args.tenant()?;
-    for kind in api.list(&["destination-types"]).await? {
+    let kinds = api.get(&["destination-types"]).await?;
+    for kind in kinds["items"].as_array().into_iter().flatten() {
         if api.json {
             out!("{kind}");
         } else {
-            let guide = text(&kind, "guide").trim_end();
-            out!(
-                "{}: {}\n\n{guide}",
-                text(&kind, "kind"),
-                text(&kind, "label")
-            );
+            let guide = text(kind, "guide").trim_end();
+            out!("{}: {}\n\n{guide}", text(kind, "kind"), text(kind, "label"));
         }
     }
     Ok(())

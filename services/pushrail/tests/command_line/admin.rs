@@ -213,7 +213,7 @@ async fn what_was_made_is_listed_changes_state_and_goes() {
     assert!(line.contains("revoked"), "{line}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_event_says_what_came_of_it() {
     let installation = installation().await;
     let _turn = QUIET.read().await;
@@ -268,7 +268,6 @@ async fn tenants_sessions_event_types_and_the_trail_are_a_command_each() {
             .ok("admin audit verify --tenant globex")
             .starts_with("Whole: ")
     );
-    assert!(installation.ok("admin audit verify").starts_with("Whole: "));
     installation.ok("admin tenant remove globex");
     assert!(!installation.ok("admin tenant list").contains("globex"));
 
