@@ -1,6 +1,7 @@
 //! The services: each one's arguments, and what they are turned into.
 
 pub(crate) mod dev;
+pub(crate) mod feed;
 pub(crate) mod ingest;
 pub(crate) mod retry;
 pub(crate) mod router;
