@@ -148,6 +148,8 @@ impl Feeder {
         let (topic, error) = (audit(tenant), refusal.code);
         tracing::warn!(topic, %error, "feed.refused");
         let until = Instant::now() + BARRED_FOR;
+        let before = self.barred.get(tenant);
+        let len_min = before.map_or(len_min, |bar| bar.len_min.min(len_min));
         self.barred.insert(tenant.into(), Bar { until, len_min });
     }
 }

@@ -9,7 +9,7 @@
 //! `pushrail-kafka-access`. It looks into a record as far as its tenant and no further.
 //!
 //! A tenant's topic may be missing, or refuse records. That is the tenant's loss alone: its copies are dropped and counted,
-//! nobody else waits, and when the topic is there its records flow again ([`topics`] knows which are there, `handler` what
+//! nobody else waits, and when the topic is there its records flow again (`topics` knows which are there, `handler` what
 //! to do when Kafka refuses one all the same). `audit.attempts` has every record for as long as it is kept.
 
 mod handler;

@@ -118,7 +118,10 @@ pub(crate) async fn look(
         }
         match list(&admin).await {
             Ok(found) => topics.answer(&wanted, &found),
-            Err(error) => tracing::warn!(%error, "feed.topics_unread"),
+            Err(error) => {
+                tracing::warn!(%error, "feed.topics_unread");
+                tokio::time::sleep(PAUSE_FAILED).await;
+            }
         }
         tokio::time::sleep(PAUSE.min(every)).await;
         if !topics.is_asked() {
@@ -132,6 +135,8 @@ pub(crate) async fn look(
 
 /// Between two looks, however many ask.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After a look that Kafka did not answer, more: nothing else goes on either.
+const PAUSE_FAILED: Duration = Duration::from_secs(1);
 /// How long a look may take, and so how long an end may wait for it.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
