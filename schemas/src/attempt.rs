@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::wire;
+use crate::wire::{self, DecodeError, Reader};
 
 /// What became of a delivery with this attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,4 +98,12 @@ impl Attempt<'_> {
         wire::put_optional(self.replay_id, out, wire::put_uuid);
         wire::put_optional(self.traceparent, out, text);
     }
+}
+
+/// The tenant that the audit record in `value` belongs to. Reads no further than that, so what follows may be anything.
+pub fn tenant_id(value: &[u8]) -> Result<&str, DecodeError> {
+    wire::split(value)?;
+    let mut reader = Reader::new(value, wire::PREFIX_LEN);
+    reader.uuid()?;
+    reader.str()
 }

@@ -6,7 +6,7 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use bytes::Bytes;
 use proptest::prelude::*;
-use pushrail_schemas::attempt::{Attempt, Outcome};
+use pushrail_schemas::attempt::{Attempt, Outcome, tenant_id};
 use pushrail_schemas::event::{Event, Parts};
 use pushrail_schemas::{avro, wire};
 use uuid::Uuid;
@@ -202,8 +202,47 @@ proptest! {
         let value = attempt_value(&attempt);
         prop_assert_eq!(&read(avro::ATTEMPT, body), &value);
         prop_assert_eq!(write(avro::ATTEMPT, value), body);
+
+        prop_assert_eq!(tenant_id(&encoded).unwrap(), texts.0.as_str());
+        // What is read ends with the tenant: cut there it is still known, and cut before it is not.
+        let end = wire::PREFIX_LEN + 1 + 36 + 1 + texts.0.len();
+        prop_assert_eq!(tenant_id(&encoded[..end]).unwrap(), texts.0.as_str());
+        for len in 0..end {
+            prop_assert!(tenant_id(&encoded[..len]).is_err());
+        }
+    }
+
+    /// Whatever names a tenant here names the same one to everybody else.
+    #[test]
+    fn a_changed_or_invented_attempt_has_the_tenant_that_the_library_reads_or_none(
+        invented in prop::collection::vec(any::<u8>(), 0..120),
+        tenant in text(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut changed = vec![0, 0, 0, 0, 1];
+        let fields = [("attempt_id", uuid(Uuid::nil())), ("tenant_id", string(&tenant))];
+        changed.extend(write(HEAD, record(fields.into())));
+        let at = at.index(changed.len());
+        changed[at] = byte;
+        for value in [changed, [&[0, 0, 0, 0, 1], invented.as_slice()].concat(), invented] {
+            let Ok(found) = tenant_id(&value) else { continue };
+            let mut body = &value[wire::PREFIX_LEN..];
+            let schema = Schema::parse_str(HEAD).unwrap();
+            let reader = GenericDatumReader::builder(&schema).build().unwrap();
+            let Value::Record(fields) = reader.read_value(&mut body).unwrap() else {
+                panic!("a record");
+            };
+            prop_assert_eq!(&fields[1].1, &string(found));
+        }
     }
 }
+
+/// The first two fields of an attempt.
+const HEAD: &str = r#"{"type": "record", "name": "Head", "fields": [
+    {"name": "attempt_id", "type": {"type": "string", "logicalType": "uuid"}},
+    {"name": "tenant_id", "type": "string"}
+]}"#;
 
 fn attempt_value(attempt: &Attempt<'_>) -> Value {
     let blob = |bytes: &[u8]| Value::Bytes(bytes.to_vec());

@@ -72,6 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-ingest", SERVICE),
     ("pushrail-router", SERVICE),
     ("pushrail-retry", SERVICE),
+    ("pushrail-feed", SERVICE),
     (
         "pushrail-control",
         &[

@@ -73,6 +73,7 @@ impl Services {
         let mut services = vec![ingest(plan), control(plan), router(plan)];
         services.extend(pushrail_sinks::KINDS.iter().map(|kind| sink(plan, kind)));
         services.push(retry(plan));
+        services.push(feed(plan));
         Services(services)
     }
 
@@ -277,6 +278,20 @@ fn retry(plan: &Plan) -> Service {
     Service::spawn("retry", move |metrics, health, shutdown| {
         Box::pin(async move {
             pushrail_retry::run(settings, &metrics, &health, shutdown).await;
+            Ok(())
+        })
+    })
+}
+
+fn feed(plan: &Plan) -> Service {
+    let mut settings = pushrail_feed::Settings::new(plan.connection.clone());
+    settings.workers = plan.workers;
+    settings.metadata_len_max = plan.metadata_len_max;
+    settings.drain_timeout = DRAIN_WITHIN;
+    let directory = plan.directory.clone();
+    Service::spawn("feed", move |metrics, health, shutdown| {
+        Box::pin(async move {
+            pushrail_feed::run(settings, directory, &metrics, &health, shutdown).await?;
             Ok(())
         })
     })

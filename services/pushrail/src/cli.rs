@@ -28,6 +28,7 @@ In earnest, each service alone:
   pushrail router
   pushrail sink --kind webhook
   pushrail retry
+  pushrail feed
 
 Settings come from flags, then the environment (PUSHRAIL_…), then a file (--config FILE), then defaults;
 any variable can be given as NAME_FILE=path. `pushrail SERVICE --print-config` shows what took effect."
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Sink(Box<serve::sink::Args>),
     /// Run the retry mover: put deliveries back on their way when their delay has passed.
     Retry(Box<serve::retry::Args>),
+    /// Run the audit feed: copy audit records to the topics of the tenants that read their own.
+    Feed(Box<serve::feed::Args>),
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
@@ -76,6 +79,7 @@ impl Command {
             Command::Router(args) => args.file.print_config,
             Command::Sink(args) => args.file.print_config,
             Command::Retry(args) => args.file.print_config,
+            Command::Feed(args) => args.file.print_config,
             _ => false,
         }
     }
@@ -88,6 +92,7 @@ impl Command {
             Command::Router(args) => serve::router::run(*args),
             Command::Sink(args) => serve::sink::run(*args),
             Command::Retry(args) => serve::retry::run(*args),
+            Command::Feed(args) => serve::feed::run(*args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Admin(command) => admin::run(command.run()),
             Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),

@@ -52,7 +52,7 @@ impl Interest {
         }
     }
 
-    /// API keys and tenants: ingest.
+    /// API keys and tenants: ingest, the audit feed.
     pub fn keys() -> Self {
         Interest {
             destinations: Wanted::None,

@@ -154,6 +154,7 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
             &format!("sink --kind webhook {traced}"),
         ),
         Service::start(installation, "retry", "retry"),
+        Service::start(installation, "feed", "feed"),
     ];
     for service in &mut services {
         service.ready().await;
@@ -201,6 +202,7 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
         "pushrail_router_deliveries_total 2",
         "pushrail_sink_records_total 2",
         "pushrail_retry_partitions ",
+        "pushrail_feed_partitions ",
     ]) {
         let what = format!("{metric} of {}", service.name);
         wait_for(&what, async || {

@@ -1,0 +1,6 @@
+//! The feed between real topics.
+
+mod bed;
+mod copies;
+mod crash;
+mod refusals;
