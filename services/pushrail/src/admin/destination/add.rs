@@ -87,13 +87,13 @@ pub(super) async fn run(args: Add) -> anyhow::Result<()> {
     let mut wanted = Vec::with_capacity(documents.len());
     for (index, mut document) in documents.into_iter().enumerate() {
         args.what.write(&mut document)?;
-        wanted
-            .push(Wanted::of(document, many.then_some(index)).with_context(|| place(many, index))?);
+        let this = Wanted::of(document, many.then_some(index));
+        wanted.push(placed(this, many, index)?);
     }
     let api = &args.api.tenant()?.flags(flag_of);
     // Shown in their order, and each as soon as it is there: what it shows is not shown again.
     let made = futures::stream::iter(wanted.into_iter().enumerate())
-        .map(async |(index, wanted)| wanted.make(api).await.with_context(|| place(many, index)))
+        .map(async |(index, wanted)| placed(wanted.make(api).await, many, index))
         .buffered(REQUESTS_MAX);
     made.try_for_each(async |made| {
         show(api, &made);
@@ -102,11 +102,11 @@ pub(super) async fn run(args: Add) -> anyhow::Result<()> {
     .await
 }
 
-/// Which of the documents something is about.
-fn place(many: bool, index: usize) -> String {
+/// Says which of the documents an error is about.
+fn placed<T>(result: anyhow::Result<T>, many: bool, index: usize) -> anyhow::Result<T> {
     match many {
-        true => format!("destination {} of the document", index + 1),
-        false => "the destination".to_owned(),
+        true => result.with_context(|| format!("destination {} of the document", index + 1)),
+        false => result,
     }
 }
 
