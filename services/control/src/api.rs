@@ -1,6 +1,7 @@
 //! What operations need.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -29,6 +30,10 @@ pub(crate) struct Api {
     pub(crate) metrics: Metrics,
     /// Id of `Event.avsc` and `Attempt.avsc` in the registry.
     pub(crate) ids: pushrail_schemas::registry::Ids,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<pushrail_http::Network>,
+    /// Whether Kafka took what it was told last.
+    pub(crate) tells: Arc<AtomicBool>,
     /// The OpenAPI document.
     pub(crate) document: bytes::Bytes,
 }

@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) source: String,
     /// In the caller's scope; committed when the operation is done, and has said so.
     tx: Option<Tx>,
+    /// Letters that router, sinks and ingest wait for.
+    pub(crate) told: Vec<i64>,
     /// Something was made last before the operation was done.
     pub(crate) committed: bool,
 }
@@ -64,6 +66,7 @@ impl Call {
             if_match,
             source,
             tx: Some(tx),
+            told: Vec::new(),
             committed: false,
         }
     }
@@ -157,9 +160,9 @@ impl Call {
     ) -> Result<(), Problem> {
         let value = value.map(serde_json::to_vec).transpose();
         let value = value.map_err(|_| internal())?;
-        outbox::put(self.tx()?, topics::CONFIG, key, value.as_deref())
-            .await
-            .map_err(reply::store)
+        let id = outbox::put(self.tx()?, topics::CONFIG, key, value.as_deref()).await;
+        self.told.push(id.map_err(reply::store)?);
+        Ok(())
     }
 }
 
@@ -190,7 +193,8 @@ pub(crate) async fn record(
     let value = serde_json::to_vec(&view).map_err(|_| internal())?;
     outbox::put(tx, topics::AUDIT_CHANGES, done.chain, Some(&value))
         .await
-        .map_err(reply::store)
+        .map_err(reply::store)?;
+    Ok(())
 }
 
 pub(crate) fn page_cursor(cursor: Option<Cursor>) -> Option<String> {

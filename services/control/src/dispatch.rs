@@ -2,8 +2,10 @@
 //! hold, repeats, revisions, and that an operation is done as a whole or not at all.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
@@ -16,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use pushrail_http::Problem;
 use pushrail_sink_core::FieldError;
-use pushrail_store::{Tx, idempotency};
+use pushrail_store::{Scope, Tx, idempotency, outbox};
 
 use crate::api::Api;
 use crate::call::{Call, malformed};
@@ -28,6 +30,9 @@ use crate::reply::{self, Reply};
 const BODY_LEN_MAX: usize = 512 * 1024;
 /// The first second of the year 1.
 const YEAR_ONE_S: i64 = -62_135_596_800;
+/// How long an answer waits for Kafka to be told, and how often it is looked.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const TOLD_LOOK: Duration = Duration::from_millis(3);
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 
@@ -158,7 +163,7 @@ async fn carry_out(
     {
         return Ok(reply);
     }
-    let source = peer.ip().to_canonical().to_string();
+    let source = source(api, peer, &parts.headers).to_string();
     let mut call = Call::new(caller.clone(), path, query, body, if_match, source, tx);
     let reply = match (operation.handler)(api, &mut call).await {
         Ok(reply) => reply,
@@ -173,7 +178,49 @@ async fn carry_out(
         remember(api, call.tx()?, &owner, key, &reply).await?;
     }
     call.commit().await?;
+    told(api, &call.told).await;
     Ok(reply)
+}
+
+/// Waits until Kafka has been told, so that an event that is posted after the answer meets what was decided before it. A
+/// Kafka that is away holds nobody up: what it is to be told is in the database.
+async fn told(api: &Api, letters: &[i64]) {
+    if letters.is_empty() || !api.tells.load(Ordering::Relaxed) {
+        return;
+    }
+    let gone = async {
+        loop {
+            tokio::time::sleep(TOLD_LOOK).await;
+            let mut tx = api.store.begin(Scope::System).await?;
+            if outbox::are_gone(&mut tx, letters).await? {
+                return Ok::<_, pushrail_store::Error>(());
+            }
+        }
+    };
+    if !matches!(tokio::time::timeout(TOLD_WITHIN, gone).await, Ok(Ok(()))) {
+        tracing::warn!("control.told_late");
+    }
+}
+
+/// The caller's address: the peer's, or what a proxy that the operator trusts says it is.
+fn source(api: &Api, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    let trusted = |address: &IpAddr| api.trusted_proxies.iter().any(|net| net.contains(*address));
+    let mut address = peer.ip().to_canonical();
+    // Each proxy has added whom it saw to the end; what is before the first that is not trusted is anybody's invention.
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.rsplit(','));
+    for hop in hops {
+        if !trusted(&address) {
+            break;
+        }
+        match hop.trim().parse::<IpAddr>() {
+            Ok(seen) => address = seen.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    address
 }
 
 /// Everything that is wrong with a query.

@@ -39,7 +39,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
-use pushrail_http::Problem;
+use pushrail_http::{Network, Problem};
 use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::Problem as FieldProblem;
@@ -72,6 +72,8 @@ pub struct Settings {
     pub adapters: Vec<(&'static str, Arc<dyn ErasedAdapter>)>,
     /// What the router would refuse of a destination's filter and transform.
     pub check_route: CheckRoute,
+    /// Whose `X-Forwarded-For` is believed: load balancers, and ingest.
+    pub trusted_proxies: Vec<Network>,
     /// Kafka for vendors and data teams; `None` offers none.
     pub kafka_access: Option<KafkaAccess>,
     /// Requests a second of one credential, on average.
@@ -140,6 +142,7 @@ pub async fn run(
         producer: publisher::producer(&settings.connection)?,
         metrics,
         condition: health.condition("control-outbox"),
+        tells: Arc::clone(&api.tells),
     });
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| Error::Listen {
@@ -203,6 +206,8 @@ fn api(
         used: api::Used::default(),
         metrics,
         ids: settings.ids,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        tells: Arc::default(),
         document: document().to_string().into(),
     }
 }

@@ -1,6 +1,7 @@
 //! Tells Kafka what has been decided: from the outbox to its topics, in order, by one instance at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -27,6 +28,8 @@ pub(crate) struct Publisher {
     pub(crate) producer: FutureProducer,
     pub(crate) metrics: Metrics,
     pub(crate) condition: Condition,
+    /// Whether Kafka took what it was told last.
+    pub(crate) tells: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,7 @@ impl Publisher {
             };
             if let Err(error) = ended {
                 tracing::warn!(%error, "control.outbox_waits");
+                self.tells.store(false, Ordering::Relaxed);
                 self.condition.unmet(error.to_string());
             }
             tokio::select! {
@@ -100,6 +104,7 @@ impl Publisher {
         let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
         outbox::remove(&mut tx, &ids).await?;
         tx.commit().await?;
+        self.tells.store(true, Ordering::Relaxed);
         self.metrics.published.inc_by(letters.len() as u64);
         Ok(letters.len() == ROUND as usize)
     }

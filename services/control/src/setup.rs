@@ -20,22 +20,21 @@ pub async fn ensure_tenant(
             name: tenant.name.to_string(),
             allowed_origins: Vec::new(),
             rotation_overlap_seconds: 86_400,
-            validate_events: false,
         };
         tenants::insert(&mut tx, &tenant.tenant_id, &settings).await?;
     }
-    if api_keys::get(&mut tx, &key.key_id).await?.is_none() {
-        api_keys::insert(&mut tx, key, "first").await?;
-    }
+    let row = match api_keys::get(&mut tx, &key.key_id).await? {
+        Some(row) => row,
+        None => api_keys::insert(&mut tx, key, "first").await?,
+    };
     let told = tenants::document(&mut tx, &tenant.tenant_id).await?;
     let name = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
     tell(&mut tx, &name, &told).await?;
-    tell(
-        &mut tx,
-        &format!("{}{}", config::API_KEY_PREFIX, key.key_id),
-        key,
-    )
-    .await?;
+    // One that was revoked stays so.
+    if row.revoked_at.is_none() {
+        let name = format!("{}{}", config::API_KEY_PREFIX, key.key_id);
+        tell(&mut tx, &name, key).await?;
+    }
     tx.commit().await
 }
 
@@ -80,5 +79,6 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
 
 async fn tell(tx: &mut pushrail_store::Tx, key: &str, value: &impl Serialize) -> Result<(), Error> {
     let value = serde_json::to_vec(value)?;
-    outbox::put(tx, topics::CONFIG, key, Some(&value)).await
+    outbox::put(tx, topics::CONFIG, key, Some(&value)).await?;
+    Ok(())
 }

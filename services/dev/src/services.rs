@@ -208,6 +208,10 @@ fn control(plan: &Plan) -> Service {
         adapters: pushrail_sinks::adapters(&context),
         context,
         check_route: pushrail_router::check,
+        trusted_proxies: LOOPBACK
+            .iter()
+            .filter_map(|network| network.parse().ok())
+            .collect(),
         kafka_access: plan
             .control
             .kafka_sasl

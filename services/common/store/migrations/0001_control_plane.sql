@@ -60,8 +60,6 @@ CREATE TABLE tenants (
     allowed_origins text[] NOT NULL DEFAULT '{}',
     -- How long the old secret of a webhook signs beside the new one.
     rotation_overlap_seconds integer NOT NULL DEFAULT 86400,
-    -- Whether ingest refuses events that their type's schema does not allow.
-    validate_events boolean NOT NULL DEFAULT false,
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
@@ -149,6 +147,15 @@ CREATE TABLE outbox (
     value bytea,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Whoever may put a letter may not read any, so its id comes from here.
+CREATE FUNCTION put_letter(topic text, key text, value bytea) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    letter bigint := nextval(pg_get_serial_sequence('outbox', 'id'));
+BEGIN
+    INSERT INTO outbox (id, topic, key, value) OVERRIDING SYSTEM VALUE VALUES (letter, topic, key, value);
+    RETURN letter;
+END $$;
 
 -- Who did what. One chain a tenant, and one, '', of the operator: each row's hash covers the hash before it.
 CREATE TABLE audit_trail (
@@ -271,5 +278,6 @@ CREATE POLICY kafka_credentials_scope ON kafka_credentials
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     tenants, api_keys, customers, destinations, sessions, event_types, idempotency, kafka_credentials TO pushrail_app;
 GRANT SELECT, INSERT, DELETE ON outbox TO pushrail_app;
+GRANT USAGE ON SEQUENCE outbox_id_seq TO pushrail_app;
 GRANT SELECT, INSERT ON audit_trail TO pushrail_app;
 GRANT SELECT, INSERT, UPDATE ON audit_heads TO pushrail_app;

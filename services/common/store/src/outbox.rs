@@ -23,19 +23,30 @@ pub struct Letter {
     pub value: Option<Vec<u8>>,
 }
 
-pub async fn put(tx: &mut Tx, topic: &str, key: &str, value: Option<&[u8]>) -> Result<(), Error> {
-    sqlx::query("INSERT INTO outbox (topic, key, value) VALUES ($1, $2, $3)")
+/// Puts a letter into the outbox, and returns its id.
+pub async fn put(tx: &mut Tx, topic: &str, key: &str, value: Option<&[u8]>) -> Result<i64, Error> {
+    let (id,): (i64,) = sqlx::query_as("SELECT put_letter($1, $2, $3)")
         .bind(topic)
         .bind(key)
         .bind(value)
-        .execute(tx.connection())
+        .fetch_one(tx.connection())
         .await?;
     // Delivered when the transaction commits, once however often it is said.
     sqlx::query("SELECT pg_notify($1, '')")
         .bind(CHANNEL)
         .execute(tx.connection())
         .await?;
-    Ok(())
+    Ok(id)
+}
+
+/// Whether Kafka has acknowledged all of these letters.
+pub async fn are_gone(tx: &mut Tx, ids: &[i64]) -> Result<bool, Error> {
+    let (waiting,): (bool,) =
+        sqlx::query_as("SELECT EXISTS (SELECT FROM outbox WHERE id = ANY($1))")
+            .bind(ids)
+            .fetch_one(tx.connection())
+            .await?;
+    Ok(!waiting)
 }
 
 /// The oldest letters.

@@ -12,7 +12,6 @@ pub struct Tenant {
     pub name: String,
     pub allowed_origins: Vec<String>,
     pub rotation_overlap_seconds: i32,
-    pub validate_events: bool,
     pub revision: i64,
     pub created_at: String,
     pub updated_at: String,
@@ -24,21 +23,19 @@ pub struct Settings {
     pub name: String,
     pub allowed_origins: Vec<String>,
     pub rotation_overlap_seconds: i32,
-    pub validate_events: bool,
 }
 
 pub async fn insert(tx: &mut Tx, tenant_id: &str, settings: &Settings) -> Result<Tenant, Error> {
     let row = sqlx::query_as(
-        "INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events)
-         VALUES ($1, $2, $3, $4, $5)
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events, revision,
+        "INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds)
+         VALUES ($1, $2, $3, $4)
+         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
-    .bind(settings.validate_events)
     .fetch_one(tx.connection())
     .await?;
     Ok(row)
@@ -46,7 +43,7 @@ pub async fn insert(tx: &mut Tx, tenant_id: &str, settings: &Settings) -> Result
 
 pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants WHERE tenant_id = $1",
     )
@@ -59,7 +56,7 @@ pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> 
 /// As [`get`], and nobody else changes it until this transaction ends.
 pub async fn lock(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants WHERE tenant_id = $1 FOR UPDATE",
     )
@@ -75,17 +72,16 @@ pub async fn update(
     settings: &Settings,
 ) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
-        "UPDATE tenants SET name = $2, allowed_origins = $3, rotation_overlap_seconds = $4, validate_events = $5,
+        "UPDATE tenants SET name = $2, allowed_origins = $3, rotation_overlap_seconds = $4,
              revision = revision + 1, updated_at = now()
          WHERE tenant_id = $1
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events, revision,
+         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
-    .bind(settings.validate_events)
     .fetch_optional(tx.connection())
     .await?;
     Ok(row)
@@ -103,7 +99,7 @@ pub async fn delete(tx: &mut Tx, tenant_id: &str) -> Result<bool, Error> {
 pub async fn list(tx: &mut Tx, after: Option<&Cursor>, limit: u32) -> Result<Page<Tenant>, Error> {
     let (at, id) = bounds(after);
     let rows: Vec<Tenant> = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, validate_events, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants
          WHERE $1::timestamptz IS NULL OR (tenants.created_at, tenant_id) > ($1::timestamptz, $2)

@@ -70,7 +70,6 @@ async fn furnish(store: &Store, url: &str, tenant_id: &str) -> [Destination; 2] 
         name: tenant_id.into(),
         allowed_origins: Vec::new(),
         rotation_overlap_seconds: 0,
-        validate_events: false,
     };
     let mut tx = store.begin(Scope::System).await.unwrap();
     tenants::insert(&mut tx, tenant_id, &settings)

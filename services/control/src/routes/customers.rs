@@ -96,8 +96,15 @@ impl View {
 
 /// What is wrong with a vendor's id of its customer; the same rule that ingest has.
 pub(crate) fn external_id_problem(id: &str) -> Option<String> {
-    let good = (1..=EXTERNAL_ID_LEN_MAX).contains(&id.len()) && !id.chars().any(char::is_control);
-    (!good).then(|| format!("must have 1 to {EXTERNAL_ID_LEN_MAX} bytes and no control characters"))
+    // No path can name the last two: every client takes them for steps.
+    let good = (1..=EXTERNAL_ID_LEN_MAX).contains(&id.len())
+        && !id.chars().any(char::is_control)
+        && !matches!(id, "." | "..");
+    (!good).then(|| {
+        format!(
+            "must have 1 to {EXTERNAL_ID_LEN_MAX} bytes, no control characters, and not be . or .."
+        )
+    })
 }
 
 /// The customer that is named, made if need be.

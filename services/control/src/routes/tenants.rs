@@ -131,8 +131,6 @@ struct Draft {
     /// How long an old signing secret signs beside a new one, in seconds; a day when it is not given.
     #[schemars(range(min = 0, max = 2_592_000))]
     rotation_overlap_seconds: Option<i32>,
-    /// Whether ingest refuses events whose payload the schema of their type does not allow.
-    validate_events: Option<bool>,
 }
 
 /// What can be said of a tenant.
@@ -149,8 +147,6 @@ struct Patch {
     /// How long an old signing secret signs beside a new one, in seconds.
     #[schemars(range(min = 0, max = 2_592_000))]
     rotation_overlap_seconds: Option<i32>,
-    /// Whether ingest refuses events whose payload the schema of their type does not allow.
-    validate_events: Option<bool>,
 }
 
 /// A tenant.
@@ -162,7 +158,6 @@ struct View {
     name: String,
     allowed_origins: Vec<String>,
     rotation_overlap_seconds: i32,
-    validate_events: bool,
     created_at: String,
     updated_at: String,
 }
@@ -187,7 +182,6 @@ impl View {
             name: row.name,
             allowed_origins: row.allowed_origins,
             rotation_overlap_seconds: row.rotation_overlap_seconds,
-            validate_events: row.validate_events,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -222,9 +216,6 @@ impl Patch {
             }
             settings.rotation_overlap_seconds = seconds;
         }
-        if let Some(validate) = self.validate_events {
-            settings.validate_events = validate;
-        }
         match errors.is_empty() {
             true => Ok(()),
             false => Err(invalid(errors)),
@@ -243,13 +234,11 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         name: tenant.name.to_string(),
         allowed_origins: Vec::new(),
         rotation_overlap_seconds: 86_400,
-        validate_events: false,
     };
     let patch = Patch {
         name: draft.name,
         allowed_origins: draft.allowed_origins,
         rotation_overlap_seconds: draft.rotation_overlap_seconds,
-        validate_events: draft.validate_events,
     };
     patch.apply(&mut settings)?;
     if tenants::get(call.tx()?, &id)
@@ -334,7 +323,6 @@ async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
         name: row.name.clone(),
         allowed_origins: row.allowed_origins.clone(),
         rotation_overlap_seconds: row.rotation_overlap_seconds,
-        validate_events: row.validate_events,
     };
     patch.apply(&mut settings)?;
     let before = View::of(row);

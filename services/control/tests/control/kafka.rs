@@ -34,6 +34,13 @@ async fn what_is_decided_is_told_to_kafka_in_order_and_can_be_told_again() {
     wait_for("the key", async || directory.tenant_of_key(&acme.key)).await;
     let made = control.webhook(&acme, "c1", "https://example.com/0").await;
     let id: Uuid = text(&made["destinationId"]).parse().unwrap();
+    // Kafka knew before we were answered.
+    let key = format!("destination/{id}");
+    let told = cluster.read_all("config").await;
+    assert!(
+        told.iter()
+            .any(|record| record.key.as_deref() == Some(key.as_bytes()))
+    );
     let path = format!("/v1/customers/c1/destinations/{id}");
     for n in 1..=20 {
         let url = json!({"config": {"url": format!("https://example.com/{n}")}});

@@ -63,3 +63,43 @@ async fn a_body_that_is_none_is_told_apart_from_one_that_is_wrong() {
     assert_eq!(send(r#"{"tenantid": "x"}"#, "application/json").await, 422);
     assert_eq!(send("a=b", "application/x-www-form-urlencoded").await, 415);
 }
+
+#[tokio::test]
+async fn a_callers_address_is_what_trusted_proxies_say_and_nobody_else() {
+    let control = control().await;
+    let acme = control.tenant("acme").await;
+    let table = [
+        ("", "127.0.0.1"),
+        ("203.0.113.7", "203.0.113.7"),
+        // What the caller has made up stands before what the proxy saw.
+        ("10.0.0.1, 203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 127.0.0.1", "198.51.100.1"),
+        ("nonsense", "127.0.0.1"),
+    ];
+    for (n, (forwarded, source)) in table.into_iter().enumerate() {
+        let body = json!({"externalId": format!("c{n}")});
+        let headers = [("x-forwarded-for", forwarded)];
+        let headers = if forwarded.is_empty() {
+            &headers[..0]
+        } else {
+            &headers
+        };
+        let made = control.send(
+            Method::POST,
+            "/v1/customers",
+            &acme.key,
+            headers,
+            Some(&body),
+        );
+        made.await.is(201);
+        let trail = control
+            .get("/v1/audit-trail?limit=1", &acme.key)
+            .await
+            .is(200);
+        assert_eq!(trail["items"][0]["source"], source, "{forwarded}");
+    }
+    control
+        .post("/v1/customers", &acme.key, json!({"externalId": ".."}))
+        .await
+        .is(422);
+}

@@ -115,6 +115,7 @@ pub(crate) async fn with_access(
         adapters,
         check_route: pushrail_router::check,
         kafka_access,
+        trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
         requests_per_second: NonZeroU32::new(10_000).unwrap(),
         ids: Ids {
             event: 1,

@@ -75,9 +75,6 @@ pub(crate) struct SaidArgs {
     /// How long an old signing secret signs beside a new one.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     rotation_overlap: Option<Duration>,
-    /// Refuse events whose payload the schema of their type does not allow: true or false.
-    #[arg(long, value_name = "BOOL")]
-    validate_events: Option<bool>,
 }
 
 impl SaidArgs {
@@ -92,9 +89,6 @@ impl SaidArgs {
         if let Some(overlap) = self.rotation_overlap {
             said.insert("rotationOverlapSeconds".into(), json!(overlap.as_secs()));
         }
-        if let Some(validate) = self.validate_events {
-            said.insert("validateEvents".into(), json!(validate));
-        }
         said
     }
 }
@@ -104,7 +98,6 @@ fn flag_of(field: &str) -> Option<&'static str> {
         ("name", "--name"),
         ("allowedOrigins", "--origin"),
         ("rotationOverlapSeconds", "--rotation-overlap"),
-        ("validateEvents", "--validate-events"),
     ];
     let found = flags.into_iter().find(|(name, _)| field.starts_with(name));
     found.map(|(_, flag)| flag)
@@ -195,6 +188,5 @@ fn print(api: &Api, tenant: &Value) {
         .collect();
     out!("  origins           {}", origins.join(", "));
     out!("  rotation overlap  {} s", tenant["rotationOverlapSeconds"]);
-    out!("  validates events  {}", tenant["validateEvents"]);
     out!("  made              {}", text(tenant, "createdAt"));
 }

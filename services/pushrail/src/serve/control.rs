@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
 use pushrail_control::KafkaAccess;
+use pushrail_http::Network;
 use pushrail_settings::{
     FileArgs, Hidden, KafkaArgs, OpsArgs, RegistryArgs, parse_bytes, parse_duration,
 };
@@ -44,6 +45,15 @@ pub(crate) struct Args {
         hide_env_values = true
     )]
     admin_key: Option<Hidden>,
+    /// Network of proxies whose X-Forwarded-For is believed, such as that of ingest and the load balancer. Repeat it, or
+    /// separate by commas.
+    #[arg(
+        long = "trusted-proxy",
+        env = "PUSHRAIL_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<Network>,
     /// Where vendors reach Kafka with users of their own (SASL, SCRAM-SHA-512): host:port, comma separated. None are made
     /// without it.
     #[arg(
@@ -171,6 +181,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             context,
             check_route: pushrail_router::check,
             kafka_access,
+            trusted_proxies: args.trusted_proxies,
             requests_per_second: args.requests_per_second,
             ids,
         };

@@ -248,8 +248,7 @@ async fn tenants_sessions_event_types_and_the_trail_are_a_command_each() {
         "{printed}"
     );
     assert!(installation.ok("admin tenant list").contains("globex"));
-    let changed = installation
-        .json("admin tenant update globex --rotation-overlap 1h --validate-events true");
+    let changed = installation.json("admin tenant update globex --rotation-overlap 1h");
     assert_eq!(changed["rotationOverlapSeconds"], 3_600);
     assert_eq!(installation.json("admin tenant show globex"), changed);
     assert_eq!(installation.json("admin tenant show")["tenantId"], "acme");
