@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -58,8 +59,12 @@ pub(crate) fn router(operations: &[Arc<Operation>]) -> Router<Arc<Api>> {
             filter,
             move |State(api): State<Arc<Api>>,
                   ConnectInfo(peer): ConnectInfo<SocketAddr>,
-                  parameters: RawPathParams,
+                  parameters: Result<RawPathParams, RawPathParamsRejection>,
                   request: Request| async move {
+                let Ok(parameters) = parameters else {
+                    let detail = "the path is not UTF-8 where it names something";
+                    return malformed(detail.to_owned()).into_response();
+                };
                 let path = served
                     .path_parameters()
                     .filter_map(|name| {

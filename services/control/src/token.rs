@@ -130,7 +130,7 @@ mod tests {
         let header = jsonwebtoken::decode_header(&token).unwrap();
         assert_eq!(header.kid.as_deref(), Some(old.current_id()));
         let header = tokens.issue(Uuid::from_u128(1), Uuid::from_u128(2), now(), now() + 60);
-        let header = jsonwebtoken::decode_header(&header.unwrap()).unwrap();
+        let header = jsonwebtoken::decode_header(header.unwrap()).unwrap();
         assert_eq!(header.kid.as_deref(), Some(new.current_id()));
     }
 }

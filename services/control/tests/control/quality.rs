@@ -62,6 +62,11 @@ async fn a_body_that_is_none_is_told_apart_from_one_that_is_wrong() {
     assert_eq!(send(r#"{"tenantId": 5}"#, "application/json").await, 422);
     assert_eq!(send(r#"{"tenantid": "x"}"#, "application/json").await, 422);
     assert_eq!(send("a=b", "application/x-www-form-urlencoded").await, 415);
+    let garbled = control.get("/v1/tenants/%FF", ADMIN_KEY).await;
+    assert_eq!(
+        garbled.is(400)["type"],
+        "urn:pushrail:problem:malformed-request"
+    );
 }
 
 #[tokio::test]
