@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use aws_lc_rs::digest;
 use pushrail_kafka::Connection;
 use pushrail_schemas::avro;
-use pushrail_schemas::config::{API_KEY_PREFIX, ApiKey, TENANT_PREFIX, Tenant};
+use pushrail_schemas::config::{ApiKey, Tenant, key as config_key};
 use pushrail_schemas::registry::{Ids, Registry as RegistryClient};
 use pushrail_servers::{Kafka, Registry};
 use pushrail_topology::{Cluster, Settings, topics};
@@ -101,14 +101,8 @@ impl Bed {
             sha256: hex::encode(digest::digest(&digest::SHA256, self.api_key.as_bytes())).into(),
         };
         self.configure([
-            (
-                format!("{TENANT_PREFIX}{TENANT}"),
-                serde_json::to_vec(&tenant)?,
-            ),
-            (
-                format!("{API_KEY_PREFIX}{}", key.key_id),
-                serde_json::to_vec(&key)?,
-            ),
+            (config_key::tenant(TENANT), serde_json::to_vec(&tenant)?),
+            (config_key::api_key(&key.key_id), serde_json::to_vec(&key)?),
         ])
     }
 

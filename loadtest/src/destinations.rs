@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pushrail_schemas::config::{DESTINATION_PREFIX, Destination, PayloadMode, RetryPolicy, State};
+use pushrail_schemas::config::{self, Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::identity;
 use pushrail_vault::{Aad, KeyRing};
 use serde_json::value::RawValue;
@@ -103,7 +103,7 @@ impl Family {
         let secrets = serde_json::json!({ "signingSecret": secret }).to_string();
         destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.as_bytes())?);
         Ok((
-            format!("{DESTINATION_PREFIX}{id}"),
+            config::key::destination(id),
             serde_json::to_vec(&destination)?,
         ))
     }

@@ -18,6 +18,24 @@ pub const TENANT_PREFIX: &str = "tenant/";
 pub const API_KEY_PREFIX: &str = "api_key/";
 pub const DESTINATION_PREFIX: &str = "destination/";
 
+/// Keys on the `config` topic.
+pub mod key {
+    use uuid::Uuid;
+
+    pub fn tenant(tenant_id: &str) -> String {
+        format!("{}{tenant_id}", super::TENANT_PREFIX)
+    }
+
+    /// By the public part of an API key.
+    pub fn api_key(key_id: &str) -> String {
+        format!("{}{key_id}", super::API_KEY_PREFIX)
+    }
+
+    pub fn destination(destination_id: Uuid) -> String {
+        format!("{}{destination_id}", super::DESTINATION_PREFIX)
+    }
+}
+
 /// A vendor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -92,6 +92,12 @@ impl Call {
         Ok(())
     }
 
+    /// The caller's own tenant; for operations that are not the operator's.
+    pub(crate) fn tenant_id(&self) -> Result<String, Problem> {
+        let id = self.caller.tenant_id().ok_or_else(internal)?;
+        Ok(id.to_owned())
+    }
+
     pub(crate) fn parameter(&self, name: &str) -> Result<&str, Problem> {
         self.path.get(name).map(String::as_str).ok_or_else(internal)
     }

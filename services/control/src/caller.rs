@@ -91,15 +91,6 @@ impl Caller {
         }
     }
 
-    /// Whose idempotency keys it uses: nobody else's can meet them.
-    pub(crate) fn owner(&self) -> String {
-        match self {
-            Caller::Operator => "operator".to_owned(),
-            Caller::Tenant { tenant_id, .. } => format!("tenant/{tenant_id}"),
-            Caller::Customer { customer_id, .. } => format!("customer/{customer_id}"),
-        }
-    }
-
     /// For the audit trail: what kind of actor, and which.
     pub(crate) fn actor(&self) -> (&'static str, String) {
         match self {

@@ -121,7 +121,7 @@ async fn end_rotation(api: &Api, due: &config::Destination) -> Result<(), Proble
         after: None,
     };
     record(&mut tx, "system", "rotation", "", done).await?;
-    let key = format!("{}{id}", config::DESTINATION_PREFIX);
+    let key = config::key::destination(document.destination_id);
     let value = serde_json::to_vec(&document).map_err(|_| reply::internal())?;
     outbox::put(&mut tx, topics::CONFIG, &key, Some(&value))
         .await

@@ -162,7 +162,7 @@ async fn carry_out(
         .begin(caller.scope())
         .await
         .map_err(reply::store)?;
-    let owner = caller.owner();
+    let owner = caller.scope().owner();
     if let (Some(key), Some(fingerprint)) = (&key, &fingerprint)
         && let Some(reply) = repeated(api, &mut tx, &owner, key, fingerprint).await?
     {

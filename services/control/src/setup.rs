@@ -16,11 +16,7 @@ pub async fn ensure_tenant(
 ) -> Result<(), Error> {
     let mut tx = store.begin(Scope::System).await?;
     if tenants::get(&mut tx, &tenant.tenant_id).await?.is_none() {
-        let settings = tenants::Settings {
-            name: tenant.name.to_string(),
-            allowed_origins: Vec::new(),
-            rotation_overlap_seconds: 86_400,
-        };
+        let settings = tenants::Settings::named(&*tenant.name);
         tenants::insert(&mut tx, &tenant.tenant_id, &settings).await?;
     }
     let row = match api_keys::get(&mut tx, &key.key_id).await? {
@@ -28,11 +24,11 @@ pub async fn ensure_tenant(
         None => api_keys::insert(&mut tx, key, "first").await?,
     };
     let told = tenants::document(&mut tx, &tenant.tenant_id).await?;
-    let name = format!("{}{}", config::TENANT_PREFIX, tenant.tenant_id);
+    let name = config::key::tenant(&tenant.tenant_id);
     tell(&mut tx, &name, &told).await?;
     // One that was revoked stays so.
     if row.revoked_at.is_none() {
-        let name = format!("{}{}", config::API_KEY_PREFIX, key.key_id);
+        let name = config::key::api_key(&key.key_id);
         tell(&mut tx, &name, key).await?;
     }
     tx.commit().await
@@ -49,7 +45,7 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
             let id = row.tenant_id;
             let tenant = tenants::document(&mut tx, &id).await?;
             let Some(tenant) = tenant else { continue };
-            tell(&mut tx, &format!("{}{id}", config::TENANT_PREFIX), &tenant).await?;
+            tell(&mut tx, &config::key::tenant(&id), &tenant).await?;
             told += 1;
         }
         after = page.next;
@@ -58,7 +54,7 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
         }
     }
     for key in api_keys::live(&mut tx).await? {
-        let name = format!("{}{}", config::API_KEY_PREFIX, key.key_id);
+        let name = config::key::api_key(&key.key_id);
         tell(&mut tx, &name, &key).await?;
         told += 1;
     }
@@ -68,7 +64,7 @@ pub async fn rebuild(store: &Store) -> Result<u64, Error> {
         let Some(last) = documents.last() else { break };
         after = Some(last.destination_id);
         for document in &documents {
-            let key = format!("{}{}", config::DESTINATION_PREFIX, document.destination_id);
+            let key = config::key::destination(document.destination_id);
             tell(&mut tx, &key, document).await?;
             told += 1;
         }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::error::KafkaError;
 use pushrail_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
-use pushrail_schemas::config::{
-    API_KEY_PREFIX, ApiKey, DESTINATION_PREFIX, Destination, TENANT_PREFIX, Tenant,
-};
+use pushrail_schemas::config::{ApiKey, Destination, Tenant, key};
 use pushrail_schemas::problem::{self, Problem};
 use pushrail_topology::topics::{self, CONFIG};
 use uuid::Uuid;
@@ -145,9 +143,9 @@ impl Record<'_> {
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Key::Tenant(id) => write!(f, "{TENANT_PREFIX}{id}"),
-            Key::ApiKey(id) => write!(f, "{API_KEY_PREFIX}{id}"),
-            Key::Destination(id) => write!(f, "{DESTINATION_PREFIX}{id}"),
+            Key::Tenant(id) => f.write_str(&key::tenant(id)),
+            Key::ApiKey(id) => f.write_str(&key::api_key(id)),
+            Key::Destination(id) => f.write_str(&key::destination(*id)),
         }
     }
 }

@@ -23,6 +23,18 @@ pub enum Scope<'a> {
     Session(Uuid),
 }
 
+impl Scope<'_> {
+    /// Whose idempotency keys are used in it: nobody else's can meet them. Empty where nothing is done.
+    pub fn owner(&self) -> String {
+        match self {
+            Scope::System => "operator".to_owned(),
+            Scope::Tenant(tenant_id) => format!("tenant/{tenant_id}"),
+            Scope::Customer { customer_id, .. } => format!("customer/{customer_id}"),
+            Scope::Key(_) | Scope::Session(_) => String::new(),
+        }
+    }
+}
+
 /// A transaction in one scope. Dropped without [`Tx::commit`], it changes nothing.
 pub struct Tx {
     pub(crate) inner: Transaction<'static, Postgres>,
@@ -31,8 +43,8 @@ pub struct Tx {
 impl Store {
     pub async fn begin(&self, scope: Scope<'_>) -> Result<Tx, Error> {
         let (kind, tenant, customer, presented) = match scope {
-            Scope::System => ("system", "", String::new(), String::new()),
-            Scope::Tenant(tenant) => ("tenant", tenant, String::new(), format!("tenant/{tenant}")),
+            Scope::System => ("system", "", String::new(), scope.owner()),
+            Scope::Tenant(tenant) => ("tenant", tenant, String::new(), scope.owner()),
             Scope::Customer {
                 tenant_id,
                 customer_id,
@@ -40,7 +52,7 @@ impl Store {
                 "customer",
                 tenant_id,
                 customer_id.to_string(),
-                format!("customer/{customer_id}"),
+                scope.owner(),
             ),
             Scope::Key(sha256) => ("key", "", String::new(), sha256.to_owned()),
             Scope::Session(id) => ("session", "", String::new(), id.to_string()),

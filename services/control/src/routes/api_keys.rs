@@ -151,11 +151,8 @@ pub(crate) async fn make(
         .await
         .map_err(reply::store)?;
     let view = View::of(row);
-    call.configure(
-        &format!("{}{}", config::API_KEY_PREFIX, view.key_id),
-        Some(&made.record),
-    )
-    .await?;
+    call.configure(&config::key::api_key(&view.key_id), Some(&made.record))
+        .await?;
     call.audit(Done {
         action: "api_key.create",
         target_kind: "api_key",
@@ -169,11 +166,6 @@ pub(crate) async fn make(
     Ok((made.key, view))
 }
 
-fn own(call: &Call) -> Result<String, Problem> {
-    let id = call.caller.tenant_id().ok_or_else(reply::internal)?;
-    Ok(id.to_owned())
-}
-
 async fn named(call: &mut Call) -> Result<String, Problem> {
     let id = call.parameter("tenantId")?.to_owned();
     match tenants::get(call.tx()?, &id).await.map_err(reply::store)? {
@@ -183,7 +175,7 @@ async fn named(call: &mut Call) -> Result<String, Problem> {
 }
 
 async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let tenant_id = own(call)?;
+    let tenant_id = call.tenant_id()?;
     create_in(call, &tenant_id).await
 }
 
@@ -203,7 +195,7 @@ async fn create_in(call: &mut Call, tenant_id: &str) -> Result<Reply, Problem> {
 }
 
 async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let tenant_id = own(call)?;
+    let tenant_id = call.tenant_id()?;
     list_in(call, &tenant_id).await
 }
 
@@ -221,7 +213,7 @@ async fn list_in(call: &mut Call, tenant_id: &str) -> Result<Reply, Problem> {
 }
 
 async fn revoke(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let tenant_id = own(call)?;
+    let tenant_id = call.tenant_id()?;
     revoke_in(call, &tenant_id).await
 }
 
@@ -244,7 +236,7 @@ async fn revoke_in(call: &mut Call, tenant_id: &str) -> Result<Reply, Problem> {
     else {
         return Reply::nothing();
     };
-    call.configure(&format!("{}{key_id}", config::API_KEY_PREFIX), None::<&()>)
+    call.configure(&config::key::api_key(&key_id), None::<&()>)
         .await?;
     call.audit(Done {
         action: "api_key.revoke",

@@ -117,11 +117,7 @@ pub(crate) async fn ensure(
     if let Some(message) = external_id_problem(external_id) {
         return Err(reply::field(field, message));
     }
-    let tenant_id = call
-        .caller
-        .tenant_id()
-        .ok_or_else(reply::internal)?
-        .to_owned();
+    let tenant_id = call.tenant_id()?;
     let (customer, made) = customers::ensure(call.tx()?, &tenant_id, external_id, name)
         .await
         .map_err(reply::store)?;
@@ -173,11 +169,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
 
 async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let (cursor, limit) = (call.cursor()?, call.limit());
-    let tenant_id = call
-        .caller
-        .tenant_id()
-        .ok_or_else(reply::internal)?
-        .to_owned();
+    let tenant_id = call.tenant_id()?;
     let page = customers::list(call.tx()?, &tenant_id, cursor.as_ref(), limit)
         .await
         .map_err(reply::store)?;
@@ -228,7 +220,7 @@ async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         .await
         .map_err(reply::store)?;
     for id in ids {
-        let key = format!("{}{id}", config::DESTINATION_PREFIX);
+        let key = config::key::destination(id);
         call.configure(&key, None::<&()>).await?;
     }
     customers::delete(call.tx()?, &tenant_id, customer_id)

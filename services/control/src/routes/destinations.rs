@@ -372,7 +372,7 @@ pub(crate) async fn replace(
 }
 
 pub(crate) async fn tell(call: &mut Call, document: &config::Destination) -> Result<(), Problem> {
-    let key = format!("{}{}", config::DESTINATION_PREFIX, document.destination_id);
+    let key = config::key::destination(document.destination_id);
     call.configure(&key, Some(document)).await
 }
 
@@ -447,16 +447,7 @@ async fn list(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let page = destinations::list(call.tx()?, tenant_id, customer_id, cursor.as_ref(), limit)
         .await
         .map_err(reply::store)?;
-    let next = page.next;
-    let items: Result<Vec<_>, _> = page
-        .items
-        .into_iter()
-        .map(|row| View::of(api, row))
-        .collect();
-    Reply::ok(&List {
-        items: items?,
-        next_cursor: crate::call::page_cursor(next),
-    })
+    Reply::ok(&List::try_of(page, |row| View::of(api, row))?)
 }
 
 async fn get(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
@@ -516,7 +507,7 @@ async fn remove(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: None,
     })
     .await?;
-    let key = format!("{}{}", config::DESTINATION_PREFIX, document.destination_id);
+    let key = config::key::destination(document.destination_id);
     call.configure(&key, None::<&()>).await?;
     Reply::nothing()
 }

@@ -223,18 +223,13 @@ impl Said {
     }
 }
 
-fn tenant(call: &Call) -> Result<String, Problem> {
-    let id = call.caller.tenant_id().ok_or_else(reply::internal)?;
-    Ok(id.to_owned())
-}
-
 fn text(value: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(value).map_err(|_| reply::internal())
 }
 
 async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let draft: Draft = call.body()?;
-    let tenant_id = tenant(call)?;
+    let tenant_id = call.tenant_id()?;
     if let Some(message) = identity::event_type_problem(&draft.name) {
         return Err(reply::field("name", message));
     }
@@ -287,20 +282,15 @@ fn done<'a>(
 
 async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let (cursor, limit) = (call.cursor()?, call.limit());
-    let tenant_id = tenant(call)?;
+    let tenant_id = call.tenant_id()?;
     let page = event_types::list(call.tx()?, &tenant_id, cursor.as_ref(), limit)
         .await
         .map_err(reply::store)?;
-    let next = page.next;
-    let items: Result<Vec<_>, _> = page.items.into_iter().map(View::of).collect();
-    Reply::ok(&List {
-        items: items?,
-        next_cursor: crate::call::page_cursor(next),
-    })
+    Reply::ok(&List::try_of(page, View::of)?)
 }
 
 async fn found(call: &mut Call) -> Result<event_types::EventType, Problem> {
-    let (tenant_id, name) = (tenant(call)?, call.parameter("name")?.to_owned());
+    let (tenant_id, name) = (call.tenant_id()?, call.parameter("name")?.to_owned());
     let row = event_types::get(call.tx()?, &tenant_id, &name).await;
     row.map_err(reply::store)?
         .ok_or_else(|| not_found("event type"))

@@ -180,11 +180,7 @@ async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         return Err(reply::field("readAudit", message));
     }
     let kafka = kafka(api)?;
-    let tenant_id = call
-        .caller
-        .tenant_id()
-        .ok_or_else(reply::internal)?
-        .to_owned();
+    let tenant_id = call.tenant_id()?;
     let user = User::draw(&tenant_id).map_err(|error| refused(&error))?;
     let name = user.name();
     store::insert(
@@ -235,24 +231,15 @@ async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
 
 async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let (cursor, limit) = (call.cursor()?, call.limit());
-    let tenant_id = call
-        .caller
-        .tenant_id()
-        .ok_or_else(reply::internal)?
-        .to_owned();
+    let tenant_id = call.tenant_id()?;
     let page = store::list(call.tx()?, &tenant_id, cursor.as_ref(), limit)
         .await
         .map_err(reply::store)?;
-    let next = page.next;
     let view = |row: store::KafkaCredential| {
         let user = User::parse(&row.user_name).map_err(|_| reply::internal())?;
         Ok(View::of(row, &user))
     };
-    let items: Result<Vec<_>, Problem> = page.items.into_iter().map(view).collect();
-    Reply::ok(&List {
-        items: items?,
-        next_cursor: crate::call::page_cursor(next),
-    })
+    Reply::ok(&List::try_of(page, view)?)
 }
 
 /// The user of the path, while it counts.

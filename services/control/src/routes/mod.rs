@@ -12,6 +12,7 @@ pub(crate) mod sessions;
 pub(crate) mod tenants;
 pub(crate) mod test_delivery;
 
+use pushrail_http::Problem;
 use pushrail_store::Page;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -53,6 +54,18 @@ impl<T> List<T> {
             items: page.items.into_iter().map(view).collect(),
             next_cursor: page_cursor(page.next),
         }
+    }
+
+    /// As [`List::of`], where a row may not be what was written.
+    pub(crate) fn try_of<R>(
+        page: Page<R>,
+        view: impl FnMut(R) -> Result<T, Problem>,
+    ) -> Result<Self, Problem> {
+        let items: Result<_, _> = page.items.into_iter().map(view).collect();
+        Ok(List {
+            items: items?,
+            next_cursor: page_cursor(page.next),
+        })
     }
 }
 

@@ -10,8 +10,6 @@ use crate::api::Api;
 use crate::call::Call;
 use crate::reply::{self, Reply};
 
-const OVERLAP_MAX_S: i32 = 30 * 86_400;
-
 /// How a secret is replaced.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -30,11 +28,10 @@ pub(crate) async fn rotate(api: &Api, call: &mut Call) -> Result<Reply, Problem>
     };
     let before = lock(call).await?;
     let overlap_s = match rotation.overlap_seconds {
-        Some(seconds) if !(0..=OVERLAP_MAX_S).contains(&seconds) => {
-            let message = format!("must be from 0 to {OVERLAP_MAX_S}");
-            return Err(reply::field("overlapSeconds", message));
-        }
-        Some(seconds) => seconds,
+        Some(seconds) => match super::tenants::overlap_problem(seconds) {
+            Some(message) => return Err(reply::field("overlapSeconds", message)),
+            None => seconds,
+        },
         None => {
             let tenant = tenants::get(call.tx()?, &before.document.tenant_id).await;
             let tenant = tenant.map_err(reply::store)?;

@@ -21,6 +21,12 @@ const TAG: &str = "Tenants";
 const ORIGINS_MAX: usize = 50;
 const OVERLAP_MAX_S: i32 = 30 * 86_400;
 
+/// What is wrong with the time for which an old signing secret signs.
+pub(crate) fn overlap_problem(seconds: i32) -> Option<String> {
+    let good = (0..=OVERLAP_MAX_S).contains(&seconds);
+    (!good).then(|| format!("must be from 0 to {OVERLAP_MAX_S}"))
+}
+
 pub(crate) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(
@@ -210,8 +216,7 @@ impl Patch {
             settings.allowed_origins = origins;
         }
         if let Some(seconds) = self.rotation_overlap_seconds {
-            if !(0..=OVERLAP_MAX_S).contains(&seconds) {
-                let message = format!("must be from 0 to {OVERLAP_MAX_S}");
+            if let Some(message) = overlap_problem(seconds) {
                 errors.push(FieldError::new("rotationOverlapSeconds", message));
             }
             settings.rotation_overlap_seconds = seconds;
@@ -230,11 +235,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         None => format!("t-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
     };
     let tenant = pushrail_admin::tenant(&id, draft.name.as_deref()).map_err(reply::admin)?;
-    let mut settings = tenants::Settings {
-        name: tenant.name.to_string(),
-        allowed_origins: Vec::new(),
-        rotation_overlap_seconds: 86_400,
-    };
+    let mut settings = tenants::Settings::named(&*tenant.name);
     let patch = Patch {
         name: draft.name,
         allowed_origins: draft.allowed_origins,
@@ -263,7 +264,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: shown(&view),
     })
     .await?;
-    call.configure(&format!("{}{id}", config::TENANT_PREFIX), Some(&tenant))
+    call.configure(&config::key::tenant(&id), Some(&tenant))
         .await?;
     let (key, key_view) = super::api_keys::make(call, &id, "first").await?;
     let made = Made {
@@ -288,7 +289,7 @@ async fn get(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
 }
 
 async fn get_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let id = own(call)?;
+    let id = call.tenant_id()?;
     show(call, &id).await
 }
 
@@ -298,13 +299,8 @@ async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
 }
 
 async fn update_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let id = own(call)?;
+    let id = call.tenant_id()?;
     change(call, &id).await
-}
-
-fn own(call: &Call) -> Result<String, Problem> {
-    let id = call.caller.tenant_id().ok_or_else(reply::internal)?;
-    Ok(id.to_owned())
 }
 
 async fn show(call: &mut Call, id: &str) -> Result<Reply, Problem> {
@@ -352,7 +348,7 @@ pub(crate) async fn tell(call: &mut Call, id: &str) -> Result<(), Problem> {
         .await
         .map_err(reply::store)?;
     let tenant = tenant.ok_or_else(|| not_found("tenant"))?;
-    let key = format!("{}{id}", config::TENANT_PREFIX);
+    let key = config::key::tenant(id);
     call.configure(&key, Some(&tenant)).await
 }
 
@@ -390,17 +386,17 @@ async fn remove(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         .await
         .map_err(reply::store)?;
     for destination in ids {
-        let key = format!("{}{destination}", config::DESTINATION_PREFIX);
+        let key = config::key::destination(destination);
         call.configure(&key, None::<&()>).await?;
     }
     let keys = api_keys::live_ids(call.tx()?, &id)
         .await
         .map_err(reply::store)?;
     for key in keys {
-        let key = format!("{}{key}", config::API_KEY_PREFIX);
+        let key = config::key::api_key(&key);
         call.configure(&key, None::<&()>).await?;
     }
-    call.configure(&format!("{}{id}", config::TENANT_PREFIX), None::<&()>)
+    call.configure(&config::key::tenant(&id), None::<&()>)
         .await?;
     tenants::delete(call.tx()?, &id)
         .await

@@ -1,7 +1,7 @@
 //! `pushrail key-ring`.
 
 use clap::{Args, Subcommand};
-use pushrail_schemas::config::{DESTINATION_PREFIX, Destination};
+use pushrail_schemas::config::{self, Destination};
 use pushrail_settings::ConfigFileArgs;
 use pushrail_store::destinations::{self, Aside};
 use pushrail_store::{Scope, Store, outbox};
@@ -122,10 +122,7 @@ async fn one(store: &Store, ring: &KeyRing, seen: &Destination) -> anyhow::Resul
         ..Aside::default()
     };
     destinations::update(&mut tx, &document, aside).await?;
-    let (key, value) = (
-        format!("{DESTINATION_PREFIX}{id}"),
-        serde_json::to_vec(&document)?,
-    );
+    let (key, value) = (config::key::destination(id), serde_json::to_vec(&document)?);
     outbox::put(&mut tx, topics::CONFIG, &key, Some(&value)).await?;
     tx.commit().await?;
     Ok(Sealed::Anew)
