@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::wire::{self, DecodeError, Reader};
+use crate::wire::{self, DecodeError, PREFIX_LEN, Reader};
 
 /// What became of a delivery with this attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,9 +13,25 @@ pub enum Outcome {
     Suspended,
     Skipped,
     Duplicate,
+    /// Put off before its first attempt: nothing has been tried, and it is still owed.
+    Queued,
 }
 
 impl Outcome {
+    const ALL: [Outcome; 7] = [
+        Outcome::Delivered,
+        Outcome::Retrying,
+        Outcome::Dead,
+        Outcome::Suspended,
+        Outcome::Skipped,
+        Outcome::Duplicate,
+        Outcome::Queued,
+    ];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
@@ -24,12 +40,13 @@ impl Outcome {
             Outcome::Suspended => "suspended",
             Outcome::Skipped => "skipped",
             Outcome::Duplicate => "duplicate",
+            Outcome::Queued => "queued",
         }
     }
 }
 
-/// An audit record, borrowed from whoever writes it. Fields are as `Attempt.avsc` documents them.
-#[derive(Clone, Copy, Debug)]
+/// An audit record, borrowed from whoever writes it or from the value it was read from. Fields are as `Attempt.avsc` documents them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
     pub attempt_id: Uuid,
     pub tenant_id: &'a str,
@@ -56,6 +73,63 @@ pub struct Attempt<'a> {
     pub origin: &'a str,
     pub replay_id: Option<Uuid>,
     pub traceparent: Option<&'a str>,
+    pub received_at_us: Option<i64>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Reads a record that was written with any version of `Attempt.avsc`: fields that it does not have yet are absent,
+    /// and what follows the last field that is known here is passed over.
+    pub fn parse(value: &'a [u8]) -> Result<Self, DecodeError> {
+        wire::split(value)?;
+        let mut reader = Reader::new(value, PREFIX_LEN);
+        let reader = &mut reader;
+        Ok(Attempt {
+            attempt_id: reader.uuid()?,
+            tenant_id: reader.str()?,
+            customer_id: reader.uuid()?,
+            event_id: reader.uuid()?,
+            event_type: reader.str()?,
+            delivery_id: reader.optional(Reader::uuid)?,
+            destination_id: reader.optional(Reader::uuid)?,
+            kind: reader.optional(Reader::str)?,
+            attempt: number(reader, "not a number of attempts")?,
+            outcome: outcome(reader)?,
+            class: reader.str()?,
+            code: reader.optional(Reader::str)?,
+            status_code: reader.optional(|reader| number(reader, "not a status code"))?,
+            started_at_us: reader.long()?,
+            latency_us: reader.long()?,
+            error: reader.optional(Reader::str)?,
+            response_headers: reader.optional(Reader::str)?,
+            response_excerpt: reader.optional(Reader::slice)?,
+            payload: reader.optional(Reader::slice)?,
+            payload_form: reader.str()?,
+            next_attempt_at_us: reader.optional(Reader::long)?,
+            first_attempt_at_us: reader.optional(Reader::long)?,
+            origin: reader.str()?,
+            replay_id: reader.optional(Reader::uuid)?,
+            traceparent: reader.optional(Reader::str)?,
+            received_at_us: match reader.end() {
+                // The first version ended here.
+                Ok(()) => None,
+                Err(_) => reader.optional(Reader::long)?,
+            },
+        })
+    }
+}
+
+fn number<T: TryFrom<i64>>(
+    reader: &mut Reader<'_>,
+    problem: &'static str,
+) -> Result<T, DecodeError> {
+    let at = reader.at();
+    T::try_from(reader.long()?).map_err(|_| DecodeError::Field { at, problem })
+}
+
+fn outcome(reader: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
+    let at = reader.at();
+    let problem = "an outcome that is not known";
+    Outcome::parse(reader.str()?).ok_or(DecodeError::Field { at, problem })
 }
 
 impl Attempt<'_> {
@@ -97,6 +171,7 @@ impl Attempt<'_> {
         text(self.origin, out);
         wire::put_optional(self.replay_id, out, wire::put_uuid);
         wire::put_optional(self.traceparent, out, text);
+        wire::put_optional(self.received_at_us, out, wire::put_long);
     }
 }
 

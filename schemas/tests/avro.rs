@@ -165,8 +165,8 @@ proptest! {
     fn an_attempt_is_the_same_by_hand_and_by_the_library(
         ids in (any::<u128>(), any::<u128>(), any::<u128>(), prop::option::of(any::<u128>()), prop::option::of(any::<u128>()), prop::option::of(any::<u128>())),
         texts in (text(), text(), text(), prop::option::of(text()), prop::option::of(text()), prop::option::of(text()), prop::option::of(text()), prop::option::of(text())),
-        numbers in (0..i32::MAX as u32, prop::option::of(any::<u16>()), any::<i64>(), any::<i64>(), prop::option::of(any::<i64>()), prop::option::of(any::<i64>())),
-        outcome in prop::sample::select(vec![Outcome::Delivered, Outcome::Retrying, Outcome::Dead, Outcome::Suspended, Outcome::Skipped, Outcome::Duplicate]),
+        numbers in (0..i32::MAX as u32, prop::option::of(any::<u16>()), any::<i64>(), any::<i64>(), prop::option::of(any::<i64>()), prop::option::of(any::<i64>()), prop::option::of(any::<i64>())),
+        outcome in prop::sample::select(vec![Outcome::Delivered, Outcome::Retrying, Outcome::Dead, Outcome::Suspended, Outcome::Skipped, Outcome::Duplicate, Outcome::Queued]),
         blobs in (prop::option::of(bytes()), prop::option::of(bytes())),
     ) {
         let attempt = Attempt {
@@ -195,6 +195,7 @@ proptest! {
             origin: &texts.2,
             replay_id: ids.5.map(Uuid::from_u128),
             traceparent: texts.7.as_deref(),
+            received_at_us: numbers.6,
         };
         let mut encoded = Vec::new();
         attempt.encode(77, &mut encoded);
@@ -202,6 +203,7 @@ proptest! {
         let value = attempt_value(&attempt);
         prop_assert_eq!(&read(avro::ATTEMPT, body), &value);
         prop_assert_eq!(write(avro::ATTEMPT, value), body);
+        prop_assert_eq!(&Attempt::parse(&encoded).unwrap(), &attempt);
 
         prop_assert_eq!(tenant_id(&encoded).unwrap(), texts.0.as_str());
         // What is read ends with the tenant: cut there it is still known, and cut before it is not.
@@ -284,5 +286,9 @@ fn attempt_value(attempt: &Attempt<'_>) -> Value {
         ("origin", string(attempt.origin)),
         ("replay_id", optional(attempt.replay_id, uuid)),
         ("traceparent", optional(attempt.traceparent, string)),
+        (
+            "received_at",
+            optional(attempt.received_at_us, Value::TimestampMicros),
+        ),
     ])
 }

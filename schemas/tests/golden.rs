@@ -71,8 +71,7 @@ fn an_event_is_read_as_it_always_was() {
     );
 }
 
-#[test]
-fn an_attempt_is_written_as_it_always_was() {
+fn attempts() -> [Attempt<'static>; 2] {
     let event_id = event().event_id;
     let destination_id = Uuid::from_u128(0x11);
     let attempt = Attempt {
@@ -101,10 +100,8 @@ fn an_attempt_is_written_as_it_always_was() {
         origin: "live",
         replay_id: None,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        received_at_us: Some(1_700_000_001_250_000),
     };
-    let mut value = Vec::new();
-    attempt.encode(43, &mut value);
-    golden("attempt", Some(&value));
     let skip = Attempt {
         delivery_id: None,
         destination_id: None,
@@ -123,11 +120,36 @@ fn an_attempt_is_written_as_it_always_was() {
         next_attempt_at_us: None,
         first_attempt_at_us: None,
         traceparent: None,
+        received_at_us: None,
         ..attempt
     };
-    let mut value = Vec::new();
-    skip.encode(43, &mut value);
-    golden("attempt_skip", Some(&value));
+    [attempt, skip]
+}
+
+#[test]
+fn an_attempt_is_written_as_it_always_was() {
+    for (attempt, name) in attempts().iter().zip(["attempt", "attempt_skip"]) {
+        let mut value = Vec::new();
+        attempt.encode(43, &mut value);
+        golden(name, Some(&value));
+        assert_eq!(&Attempt::parse(&value).unwrap(), attempt);
+    }
+}
+
+/// The first version did not say when the event was accepted.
+#[test]
+fn an_attempt_of_the_first_version_is_read() {
+    for (attempt, name) in attempts()
+        .into_iter()
+        .zip(["attempt_v1", "attempt_skip_v1"])
+    {
+        let value = golden(name, None);
+        let expected = Attempt {
+            received_at_us: None,
+            ..attempt
+        };
+        assert_eq!(Attempt::parse(&value).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -255,6 +255,7 @@ impl Sink {
             origin: work.delivery.origin.as_str(),
             replay_id: None,
             traceparent: None,
+            received_at_us: Some(work.event.received_at_us()),
         };
         let mut value = Vec::new();
         attempt.encode(1, &mut value);

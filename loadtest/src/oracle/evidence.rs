@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
+use pushrail_schemas::attempt::{Attempt, Outcome};
 use pushrail_schemas::headers::{self, Delivery};
 use pushrail_topology::{TIERS, topics};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use uuid::Uuid;
 
-use super::{Pair, audit, groups};
+use super::{Pair, groups};
 use crate::kafka;
 use crate::receiver::Arrival;
 
@@ -179,12 +180,16 @@ impl Evidence {
 
     fn read_audit(&mut self, bootstrap: &str) -> anyhow::Result<()> {
         let read = kafka::read_all(bootstrap, topics::AUDIT_ATTEMPTS, |message| {
-            let Some(attempt) = message.payload().and_then(audit::read) else {
+            let attempt = message.payload().map(Attempt::parse);
+            let Some(Ok(attempt)) = attempt else {
                 return;
             };
-            *self.outcomes.entry(attempt.outcome.to_owned()).or_default() += 1;
+            *self
+                .outcomes
+                .entry(attempt.outcome.as_str().to_owned())
+                .or_default() += 1;
             let answered = attempt.code.is_none_or(|code| code.starts_with("http_"));
-            if attempt.outcome != "delivered"
+            if attempt.outcome != Outcome::Delivered
                 && !answered
                 && let Some(id) = attempt.delivery_id
             {

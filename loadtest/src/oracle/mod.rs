@@ -5,7 +5,6 @@
 //! the receivers answered 2xx to and from what lies on the topics. It shares the derivation of ids with Pushrail, and
 //! nothing else.
 
-mod audit;
 mod duplicates;
 mod evidence;
 

@@ -232,6 +232,7 @@ impl Fanout {
             origin: Origin::Live.as_str(),
             replay_id: None,
             traceparent: routing.traceparent,
+            received_at_us: Some(event.received_at_us()),
         };
         out.record(destination_id.unwrap_or(event.event_id()), &attempt);
     }

@@ -212,6 +212,7 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         origin: Origin::Test.as_str(),
         replay_id: None,
         traceparent: None,
+        received_at_us: Some(now_us),
     }
     .encode(api.ids.attempt, &mut value);
     call.begin(api).await?;

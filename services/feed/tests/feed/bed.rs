@@ -215,6 +215,7 @@ pub(crate) fn value(tenant: &str, number: u128, payload: &[u8]) -> Vec<u8> {
         origin: "live",
         replay_id: None,
         traceparent: None,
+        received_at_us: None,
     };
     let mut value = Vec::new();
     attempt.encode(7, &mut value);

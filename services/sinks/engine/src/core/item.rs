@@ -134,7 +134,7 @@ pub enum Next {
     Retry {
         not_before_ms: i64,
     },
-    /// No attempt was made; it comes back not before this time. Not an attempt, and not in the audit.
+    /// No attempt was made; it comes back not before this time.
     Defer {
         not_before_ms: i64,
         cause: Cause,

@@ -11,7 +11,8 @@ use crate::core::{Conclusion, Next};
 /// Longest payload that an audit record carries: with response and ids it stays below Kafka's usual 1 MiB a record.
 const PAYLOAD_LEN_MAX: usize = 768 * 1024;
 
-/// What the audit says of a conclusion; a deferral is no attempt and not in it.
+/// What the audit says of a conclusion. A deferral is no attempt; the first of a delivery that has not been tried is in it
+/// all the same, so that whoever asks sees that it waits, and why. What has been tried is known to be retried.
 pub(super) fn outcome(conclusion: &Conclusion) -> Option<Outcome> {
     match conclusion.next {
         Next::Delivered => Some(Outcome::Delivered),
@@ -20,7 +21,11 @@ pub(super) fn outcome(conclusion: &Conclusion) -> Option<Outcome> {
             reason: "suspended",
         } => Some(Outcome::Suspended),
         Next::Dead { .. } => Some(Outcome::Dead),
-        Next::Defer { .. } => None,
+        Next::Defer { .. } => {
+            let delivery = &conclusion.item.record.delivery;
+            let first = delivery.attempt == 0 && delivery.deferrals == 0;
+            first.then_some(Outcome::Queued)
+        }
     }
 }
 
@@ -37,7 +42,10 @@ pub(super) fn write(
     let made = conclusion.attempt.as_ref();
     let evidence = made.map(|m| &m.evidence);
     let payload = record.event.payload();
-    let shown = conclusion.payload_mode == PayloadMode::Full && payload.len() <= PAYLOAD_LEN_MAX;
+    // What waits is shown when it is tried.
+    let shown = outcome != Outcome::Queued
+        && conclusion.payload_mode == PayloadMode::Full
+        && payload.len() <= PAYLOAD_LEN_MAX;
     Attempt {
         attempt_id: uuid::Builder::from_random_bytes(rng.random()).into_uuid(),
         tenant_id: &delivery.tenant_id,
@@ -62,13 +70,16 @@ pub(super) fn write(
         payload: shown.then_some(payload),
         payload_form: if shown { "json" } else { "omitted" },
         next_attempt_at_us: match conclusion.next {
-            Next::Retry { not_before_ms } => Some(not_before_ms * 1_000),
+            Next::Retry { not_before_ms } | Next::Defer { not_before_ms, .. } => {
+                Some(not_before_ms * 1_000)
+            }
             _ => None,
         },
         first_attempt_at_us: conclusion.first_attempt_at_ms.map(|ms| ms * 1_000),
         origin: delivery.origin.as_str(),
         replay_id: delivery.replay_id,
         traceparent: delivery.traceparent.as_deref(),
+        received_at_us: Some(record.event.received_at_us()),
     }
     .encode(schema_id, out);
 }
@@ -76,7 +87,8 @@ pub(super) fn write(
 fn class(conclusion: &Conclusion) -> &'static str {
     match conclusion.next {
         Next::Delivered => "delivered",
-        Next::Retry { .. } | Next::Defer { .. } => "transient",
+        Next::Retry { .. } => "transient",
+        Next::Defer { cause, .. } => cause.as_str(),
         Next::Dead { reason } => reason,
     }
 }
