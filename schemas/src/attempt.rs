@@ -18,7 +18,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 7] = [
         Outcome::Delivered,
         Outcome::Retrying,
         Outcome::Dead,

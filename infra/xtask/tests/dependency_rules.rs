@@ -74,6 +74,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-retry", SERVICE),
     ("pushrail-feed", SERVICE),
     (
+        "pushrail-log",
+        &[
+            "pushrail-clock",
+            "pushrail-kafka",
+            "pushrail-obs",
+            "pushrail-schemas",
+            "pushrail-store",
+            "pushrail-topology",
+        ],
+    ),
+    (
         "pushrail-control",
         &[
             "pushrail-admin",

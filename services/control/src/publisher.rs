@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::error::KafkaError;
+use pushrail_kafka::rdkafka::message::{Header, OwnedHeaders};
 use pushrail_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
 use pushrail_obs::Condition;
 use pushrail_store::{Scope, Store, outbox};
@@ -92,11 +93,22 @@ impl Publisher {
         if letters.is_empty() {
             return Ok(false);
         }
-        let sent = letters.iter().map(|letter| {
+        let mut sent = Vec::with_capacity(letters.len());
+        for letter in &letters {
             let mut record = FutureRecord::to(&letter.topic).key(&letter.key);
             record.payload = letter.value.as_deref();
-            self.producer.send(record, WITHIN)
-        });
+            let headers = letter.headers()?;
+            if !headers.is_empty() {
+                record.headers = Some(headers.iter().fold(
+                    OwnedHeaders::new(),
+                    |list, (key, value)| {
+                        let value = Some(value);
+                        list.insert(Header { key, value })
+                    },
+                ));
+            }
+            sent.push(self.producer.send(record, WITHIN));
+        }
         // Queued in this order, and an idempotent producer keeps it within each partition.
         for sent in join_all(sent).await {
             sent.map_err(|(error, _)| error)?;

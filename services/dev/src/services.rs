@@ -13,6 +13,7 @@ use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::registry::{Ids, Registry};
 use pushrail_sink_core::Context;
+use pushrail_store::Store;
 use pushrail_vault::KeyRing;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// What the control plane may do: more than one person at a terminal asks for.
 const CONNECTIONS_MAX: u32 = 8;
+/// How long an attempt waits for others before the log keeps it.
+const LOG_LINGER: Duration = Duration::from_millis(50);
 /// Of a vendor that publishes straight to Kafka.
 const KAFKA_BYTES_PER_SECOND: u64 = 50_000_000;
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
@@ -74,6 +77,7 @@ impl Services {
         services.extend(pushrail_sinks::KINDS.iter().map(|kind| sink(plan, kind)));
         services.push(retry(plan));
         services.push(feed(plan));
+        services.push(log(plan));
         Services(services)
     }
 
@@ -296,6 +300,23 @@ fn feed(plan: &Plan) -> Service {
     Service::spawn("feed", move |metrics, health, shutdown| {
         Box::pin(async move {
             pushrail_feed::run(settings, directory, &metrics, &health, shutdown).await?;
+            Ok(())
+        })
+    })
+}
+
+fn log(plan: &Plan) -> Service {
+    let kinds = pushrail_sinks::KINDS
+        .iter()
+        .map(|kind| (*kind).to_owned())
+        .collect();
+    let mut settings = pushrail_log::Settings::new(plan.connection.clone(), kinds, plan.ids.event);
+    // Whoever tries it out looks at once.
+    settings.linger = LOG_LINGER;
+    let store = Store::new(&plan.control.database_url, CONNECTIONS_MAX);
+    Service::spawn("log", move |metrics, health, shutdown| {
+        Box::pin(async move {
+            pushrail_log::run(settings, store?, &metrics, &health, shutdown).await;
             Ok(())
         })
     })

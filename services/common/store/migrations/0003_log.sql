@@ -107,6 +107,10 @@ CREATE TABLE destination_minutes (
     PRIMARY KEY (destination_id, at)
 );
 CREATE INDEX destination_minutes_by_age ON destination_minutes (at);
+-- Bucket by bucket.
+CREATE FUNCTION log_added(a integer[], b integer[]) RETURNS integer[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT array_agg(coalesce(x, 0) + coalesce(y, 0) ORDER BY bucket)
+            FROM unnest(a, b) WITH ORDINALITY AS t (x, y, bucket));
 CREATE TABLE destination_hours (LIKE destination_minutes INCLUDING ALL);
 
 -- How each destination is, by the rule in pushrail-log's health. No row: nothing has been tried.
@@ -179,6 +183,9 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log_ensure_day(date), log_drop_days_before(date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION log_ensure_day(date), log_drop_days_before(date) TO pushrail_app;
+
+-- Some letters have headers: an object of texts.
+ALTER TABLE outbox ADD COLUMN headers json;
 
 -- How long a tenant's log is kept; NULL is as long as the operator keeps any.
 ALTER TABLE tenants ADD COLUMN log_retention_days integer CHECK (log_retention_days > 0);

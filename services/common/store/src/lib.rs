@@ -14,6 +14,7 @@ pub mod destinations;
 pub mod event_types;
 pub mod idempotency;
 pub mod kafka_credentials;
+pub mod log;
 pub mod outbox;
 pub mod page;
 mod scope;
@@ -51,6 +52,9 @@ pub enum Error {
     /// Somebody else changed it at the same moment: it may work when it is tried again.
     #[error("somebody else changed it at the same time")]
     Serialization,
+    /// It took longer than it may.
+    #[error("it takes the database too long")]
+    Slow,
     /// A value is none that a column can hold: a NUL in a text, a cursor of another list.
     #[error("a value can't be kept as it is: {0}")]
     Value(#[source] sqlx::Error),
@@ -76,6 +80,7 @@ impl From<sqlx::Error> for Error {
                     Error::Conflict(refusal.constraint().unwrap_or_default().to_owned())
                 }
                 Some("40001" | "40P01") => Error::Serialization,
+                Some("57014") => Error::Slow,
                 Some(code) if code.starts_with("22") => Error::Value(error),
                 // The server is starting, stopping, or out of connections.
                 Some(code) if code.starts_with("57P") || code.starts_with("53") => {

@@ -21,6 +21,19 @@ pub struct Letter {
     pub key: String,
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// A JSON object of texts.
+    headers: Option<String>,
+}
+
+impl Letter {
+    pub fn headers(&self) -> Result<Vec<(String, String)>, Error> {
+        let headers: Option<std::collections::BTreeMap<String, String>> = self
+            .headers
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()?;
+        Ok(headers.unwrap_or_default().into_iter().collect())
+    }
 }
 
 /// Puts a letter into the outbox, and returns its id.
@@ -39,6 +52,29 @@ pub async fn put(tx: &mut Tx, topic: &str, key: &str, value: Option<&[u8]>) -> R
     Ok(id)
 }
 
+/// As [`put`], with headers; for the service's own transactions alone.
+pub async fn put_with_headers(
+    tx: &mut Tx,
+    topic: &str,
+    key: &str,
+    value: &[u8],
+    headers: &[(&str, &str)],
+) -> Result<(), Error> {
+    let headers: std::collections::BTreeMap<_, _> = headers.iter().copied().collect();
+    sqlx::query("INSERT INTO outbox (topic, key, value, headers) VALUES ($1, $2, $3, $4::json)")
+        .bind(topic)
+        .bind(key)
+        .bind(value)
+        .bind(serde_json::to_string(&headers)?)
+        .execute(tx.connection())
+        .await?;
+    sqlx::query("SELECT pg_notify($1, '')")
+        .bind(CHANNEL)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
 /// Whether Kafka has acknowledged all of these letters.
 pub async fn are_gone(tx: &mut Tx, ids: &[i64]) -> Result<bool, Error> {
     let (waiting,): (bool,) =
@@ -51,10 +87,12 @@ pub async fn are_gone(tx: &mut Tx, ids: &[i64]) -> Result<bool, Error> {
 
 /// The oldest letters.
 pub async fn oldest(tx: &mut Tx, limit: u32) -> Result<Vec<Letter>, Error> {
-    let rows = sqlx::query_as("SELECT id, topic, key, value FROM outbox ORDER BY id LIMIT $1")
-        .bind(i64::from(limit))
-        .fetch_all(tx.connection())
-        .await?;
+    let rows = sqlx::query_as(
+        "SELECT id, topic, key, value, headers::text AS headers FROM outbox ORDER BY id LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(tx.connection())
+    .await?;
     Ok(rows)
 }
 
