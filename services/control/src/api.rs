@@ -34,6 +34,8 @@ pub(crate) struct Api {
     pub(crate) trusted_proxies: Vec<pushrail_http::Network>,
     /// Whether Kafka took what it was told last.
     pub(crate) tells: Arc<AtomicBool>,
+    /// For whoever watches attempts.
+    pub(crate) hub: crate::hub::Hub,
     /// The OpenAPI document.
     pub(crate) document: bytes::Bytes,
 }

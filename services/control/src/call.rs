@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) if_match: Option<i64>,
     /// The caller's address.
     pub(crate) source: String,
+    /// It asks for server-sent events, by name.
+    pub(crate) wants_events: bool,
     /// In the caller's scope; committed when the operation is done, and has said so.
     tx: Option<Tx>,
     /// Letters that router, sinks and ingest wait for.
@@ -65,6 +67,7 @@ impl Call {
             body,
             if_match,
             source,
+            wants_events: false,
             tx: Some(tx),
             told: Vec::new(),
             committed: false,
@@ -135,20 +138,24 @@ impl Call {
     }
 
     pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Problem> {
+        let cursor: Option<Cursor> = self.decoded_cursor()?;
+        // PostgreSQL is asked to read it as a time, so it has to be one that it can hold.
+        let held = |at: &jiff::Timestamp| at.as_second() >= 0;
+        let good = |cursor: &Cursor| cursor.at.parse().is_ok_and(|at| held(&at));
+        match cursor {
+            Some(cursor) if !good(&cursor) => Err(foreign_cursor()),
+            cursor => Ok(cursor),
+        }
+    }
+
+    /// A cursor that [`encoded_cursor`] made.
+    pub(crate) fn decoded_cursor<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
         let Some(text) = self.query.get("cursor") else {
             return Ok(None);
         };
         let decoded = URL_SAFE_NO_PAD.decode(text).ok();
-        let cursor = decoded.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-        // PostgreSQL is asked to read it as a time, so it has to be one that it can hold.
-        let held = |at: &jiff::Timestamp| at.as_second() >= 0;
-        let cursor = cursor.filter(|cursor| cursor.at.parse().is_ok_and(|at| held(&at)));
-        cursor.map(Some).ok_or_else(|| {
-            reply::field(
-                "cursor",
-                "must be the `nextCursor` of another page of this list",
-            )
-        })
+        let cursor = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        cursor.map(Some).ok_or_else(foreign_cursor)
     }
 
     /// Puts what was done on the audit trail, in the database and on `audit.changes`.
@@ -204,8 +211,20 @@ pub(crate) async fn record(
 }
 
 pub(crate) fn page_cursor(cursor: Option<Cursor>) -> Option<String> {
-    let text = serde_json::to_vec(&cursor?).ok()?;
+    encoded_cursor(cursor.as_ref())
+}
+
+/// What a caller sees of a cursor: nothing to rely on.
+pub(crate) fn encoded_cursor(cursor: Option<&impl Serialize>) -> Option<String> {
+    let text = serde_json::to_vec(cursor?).ok()?;
     Some(URL_SAFE_NO_PAD.encode(text))
+}
+
+fn foreign_cursor() -> Problem {
+    reply::field(
+        "cursor",
+        "must be the `nextCursor` of another page of this list",
+    )
 }
 
 pub(crate) fn malformed(detail: String) -> Problem {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, header};
 use pushrail_http::Problem;
-use pushrail_store::{Scope, api_keys, sessions};
+use pushrail_store::{Scope, Store, api_keys, sessions};
 use uuid::Uuid;
 
 use crate::api::Api;
@@ -98,6 +98,27 @@ impl Caller {
             Caller::Tenant { key_id, .. } => ("api_key", key_id.clone()),
             Caller::Customer { session_id, .. } => ("session", session_id.to_string()),
         }
+    }
+
+    /// Whether its credential still counts, for an answer that goes on. A database that is away says nothing against it.
+    pub(crate) async fn is_still_welcome(&self, store: &Store) -> bool {
+        let asked = async {
+            match self {
+                Caller::Operator => Ok(true),
+                Caller::Tenant { tenant_id, key_id } => {
+                    let mut tx = store.begin(Scope::Tenant(tenant_id)).await?;
+                    let key = api_keys::get(&mut tx, key_id).await?;
+                    Ok(key.is_some_and(|key| key.revoked_at.is_none()))
+                }
+                Caller::Customer { session_id, .. } => {
+                    let mut tx = store.begin(Scope::Session(*session_id)).await?;
+                    Ok(sessions::presented(&mut tx, *session_id).await?.is_some())
+                }
+            }
+        };
+        asked.await.unwrap_or_else(|error: pushrail_store::Error| {
+            matches!(error, pushrail_store::Error::Unavailable(_))
+        })
     }
 
     /// What its requests are counted under.

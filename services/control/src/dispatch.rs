@@ -170,6 +170,10 @@ async fn carry_out(
     }
     let source = source(api, peer, &parts.headers).to_string();
     let mut call = Call::new(caller.clone(), path, query, body, if_match, source, tx);
+    let accepts = parts.headers.get_all(header::ACCEPT).iter();
+    call.wants_events = accepts
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("text/event-stream"));
     let reply = match (operation.handler)(api, &mut call).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -180,7 +184,8 @@ async fn carry_out(
         }
     };
     if let Some(key) = &key {
-        remember(api, call.tx()?, &owner, key, &reply).await?;
+        let (status, body) = (reply.status, reply.bytes().ok_or_else(reply::internal)?);
+        remember(api, call.tx()?, &owner, key, status, body).await?;
     }
     call.commit().await?;
     told(api, &call.told).await;
@@ -274,6 +279,10 @@ fn query_problem(kind: QueryKind, value: &str) -> Option<String> {
         QueryKind::Text => (
             !value.contains('\0') && value.len() <= 2_048,
             "must be text of at most 2048 bytes".to_owned(),
+        ),
+        QueryKind::Id => (
+            value.parse::<uuid::Uuid>().is_ok(),
+            "must be a UUID such as 0190a6b2-7c1d-7e3f-8a4b-5c6d7e8f9a0b".to_owned(),
         ),
         QueryKind::Number(min, max) => (
             value.parse().is_ok_and(|n: u32| (min..=max).contains(&n)),
@@ -439,17 +448,18 @@ async fn remember(
     tx: &mut Tx,
     owner: &str,
     key: &str,
-    reply: &Reply,
+    status: StatusCode,
+    body: &[u8],
 ) -> Result<(), Problem> {
     let sealed = api
         .ring
-        .seal_answer(owner, key, &reply.body)
+        .seal_answer(owner, key, body)
         .map_err(|_| reply::internal())?;
     idempotency::answer(
         tx,
         owner,
         key,
-        reply.status.as_u16(),
+        status.as_u16(),
         &sealed.key_id,
         &sealed.ciphertext,
     )

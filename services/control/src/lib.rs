@@ -18,6 +18,7 @@ mod caller;
 mod chores;
 mod cors;
 mod dispatch;
+mod hub;
 mod kafka;
 mod limits;
 mod metrics;
@@ -208,6 +209,7 @@ fn api(
         ids: settings.ids,
         trusted_proxies: settings.trusted_proxies.clone(),
         tells: Arc::default(),
+        hub: hub::Hub::new(settings.connection.clone()),
         document: document().to_string().into(),
     }
 }

@@ -154,6 +154,7 @@ fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
     for status in operation.problems {
         let about = match status {
             404 => "There is none, or it is somebody else's.",
+            406 => "Ask for a media type that this has.",
             409 => "It is there already, or its state does not allow this.",
             502 => "The other side failed.",
             _ => "See the problem's detail.",
@@ -179,6 +180,7 @@ fn security(who: Who) -> Value {
 fn query_parameter(query: &Query) -> Value {
     let schema = match query.kind {
         QueryKind::Text => json!({"type": "string", "maxLength": 2048}),
+        QueryKind::Id => json!({"type": "string", "format": "uuid"}),
         QueryKind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
         QueryKind::Time => json!({"type": "string", "format": "date-time"}),
         QueryKind::One(of) => json!({"type": "string", "enum": of}),

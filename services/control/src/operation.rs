@@ -57,6 +57,8 @@ pub(crate) struct Query {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum QueryKind {
     Text,
+    /// A UUID.
+    Id,
     /// A whole number in a range.
     Number(u32, u32),
     /// RFC 3339.

@@ -1,20 +1,30 @@
 //! Answers, and the problems that every operation can have.
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
 use pushrail_admin::FieldError;
 use pushrail_http::Problem;
 use serde::Serialize;
 
 /// A good answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    /// JSON; empty where there is nothing to say.
-    pub(crate) body: Vec<u8>,
+    body: Content,
     pub(crate) media: &'static str,
     /// The revision of what is shown.
     pub(crate) revision: Option<i64>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Empty where there is nothing to say.
+    Bytes(Vec<u8>),
+    /// What goes on after the request is done.
+    Stream(Body),
 }
 
 const JSON: &str = "application/json";
@@ -31,16 +41,50 @@ impl Reply {
     pub(crate) fn nothing() -> Result<Reply, Problem> {
         Ok(Reply {
             status: StatusCode::NO_CONTENT,
-            body: Vec::new(),
+            body: Content::Bytes(Vec::new()),
             media: JSON,
             revision: None,
         })
     }
 
+    /// What is no JSON.
+    pub(crate) fn of(media: &'static str, body: Vec<u8>) -> Reply {
+        Reply {
+            status: StatusCode::OK,
+            body: Content::Bytes(body),
+            media,
+            revision: None,
+        }
+    }
+
+    /// What is made while it is read. An error ends the answer early, so that its reader sees that there is more.
+    pub(crate) fn stream<E>(
+        media: &'static str,
+        pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    ) -> Reply
+    where
+        E: Into<axum::BoxError> + 'static,
+    {
+        Reply {
+            status: StatusCode::OK,
+            body: Content::Stream(Body::from_stream(pieces)),
+            media,
+            revision: None,
+        }
+    }
+
+    /// All of it; `None` where it is a stream.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            Content::Bytes(bytes) => Some(bytes),
+            Content::Stream(_) => None,
+        }
+    }
+
     fn with(status: StatusCode, body: &impl Serialize) -> Result<Reply, Problem> {
         Ok(Reply {
             status,
-            body: serde_json::to_vec(body).map_err(|_| internal())?,
+            body: Content::Bytes(serde_json::to_vec(body).map_err(|_| internal())?),
             media: JSON,
             revision: None,
         })
@@ -55,7 +99,7 @@ impl Reply {
     pub(crate) fn again(status: StatusCode, body: Vec<u8>) -> Reply {
         Reply {
             status,
-            body,
+            body: Content::Bytes(body),
             media: JSON,
             revision: None,
         }
@@ -64,7 +108,11 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.body).into_response();
+        let body = match self.body {
+            Content::Bytes(bytes) => Body::from(bytes),
+            Content::Stream(body) => body,
+        };
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
         if self.status != StatusCode::NO_CONTENT {
@@ -111,6 +159,12 @@ pub(crate) fn store(error: pushrail_store::Error) -> Problem {
         )
         .detail("nothing was changed; try again")
         .retry_after(1),
+        Error::Slow => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "too-much",
+            "There is too much to look through",
+        )
+        .detail("ask for less: name a destination or a customer, a state, or a shorter window with since and until"),
         Error::Conflict(constraint) => {
             tracing::info!(constraint, "control.conflict");
             conflict("it is there already")

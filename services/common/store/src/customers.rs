@@ -91,6 +91,17 @@ pub async fn rename(
     Ok(row)
 }
 
+/// What vendors call these customers.
+pub async fn external_ids(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>, Error> {
+    let rows = sqlx::query_as(
+        "SELECT customer_id, external_id FROM customers WHERE customer_id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows)
+}
+
 /// Removes a customer with its destinations and sessions.
 pub async fn delete(tx: &mut Tx, tenant_id: &str, customer_id: Uuid) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM customers WHERE tenant_id = $1 AND customer_id = $2")

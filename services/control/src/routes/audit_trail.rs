@@ -1,6 +1,6 @@
 //! Who did what: newest first, exported, and verified.
 
-use http::{Method, StatusCode};
+use http::Method;
 use pushrail_http::Problem;
 use pushrail_store::audit;
 use schemars::JsonSchema;
@@ -271,16 +271,11 @@ async fn export(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
             }
         }
     }
-    Ok(Reply {
-        status: StatusCode::OK,
-        body,
-        media: if csv {
-            "text/csv"
-        } else {
-            "application/x-ndjson"
-        },
-        revision: None,
-    })
+    let media = match csv {
+        true => "text/csv",
+        false => "application/x-ndjson",
+    };
+    Ok(Reply::of(media, body))
 }
 
 const CSV_HEAD: &str = "seq,at,actor_kind,actor_id,action,target_kind,target_id,customer_id,before,after,source,previous_hash,hash\r\n";

@@ -1,9 +1,11 @@
 //! Destinations: under a customer with a tenant's key, and without naming the customer with a session's token.
 
+use std::collections::HashMap;
+
 use http::Method;
 use pushrail_http::Problem;
 use pushrail_schemas::config;
-use pushrail_store::{customers, destinations};
+use pushrail_store::{customers, destinations, log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -260,10 +262,13 @@ pub(crate) struct View {
     customer_external_id: String,
     kind: String,
     name: String,
-    state: config::State,
-    /// Why it is disabled, where it is.
+    state: Standing,
+    /// Why it is disabled or suspended, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_reason: Option<String>,
+    /// By its attempts; in answers to what changes it, this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<super::log::health::View>,
     /// Rises when `config` or a secret changes.
     version: u64,
     #[schemars(with = "Map<String, Value>")]
@@ -285,6 +290,29 @@ pub(crate) struct View {
     timeout_ms: Option<u32>,
     created_at: String,
     updated_at: String,
+}
+
+/// How a destination stands.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "DestinationState")]
+enum Standing {
+    Active,
+    Paused,
+    Disabled,
+    /// Active, but it refused because of how it is set up: it is left alone, but for an attempt now and then, until that is
+    /// mended. What comes for it is dead-lettered.
+    Suspended,
+}
+
+impl From<config::State> for Standing {
+    fn from(state: config::State) -> Self {
+        match state {
+            config::State::Active => Standing::Active,
+            config::State::Paused => Standing::Paused,
+            config::State::Disabled => Standing::Disabled,
+        }
+    }
 }
 
 /// A destination with a signing secret that has just been made.
@@ -313,8 +341,9 @@ impl View {
             customer_external_id: document.customer_external_id.into(),
             kind: document.kind.into(),
             name: document.name.into(),
-            state: document.state,
+            state: document.state.into(),
             state_reason: row.state_reason,
+            health: None,
             version: document.version,
             config: document.config,
             secrets: Value::Object(secrets),
@@ -330,6 +359,30 @@ impl View {
             updated_at: row.updated_at,
         })
     }
+
+    /// Shows how it is, too.
+    fn with_health(mut self, health: Option<log::health::Health>) -> Self {
+        let suspended = health.as_ref().filter(|row| row.health == "suspended");
+        if let (Standing::Active, Some(row)) = (&self.state, suspended) {
+            self.state = Standing::Suspended;
+            self.state_reason.clone_from(&row.last_failure);
+        }
+        self.health = Some(super::log::health::View::of(health));
+        self
+    }
+}
+
+/// How destinations are, by id.
+async fn healths(
+    call: &mut Call,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, log::health::Health>, Problem> {
+    let rows = log::health::of(call.tx()?, ids).await;
+    let rows = rows.map_err(reply::store)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.destination_id, row))
+        .collect())
 }
 
 /// The destination of the path, locked until the operation has ended.
@@ -337,6 +390,15 @@ pub(crate) async fn lock(call: &mut Call) -> Result<destinations::Destination, P
     let id = call.id("destinationId", "destination")?;
     let customer = super::customers::of(call).await?;
     let row = destinations::lock(call.tx()?, &customer.tenant_id, customer.customer_id, id).await;
+    row.map_err(reply::store)?
+        .ok_or_else(|| not_found("destination"))
+}
+
+/// The destination of the path.
+pub(crate) async fn read(call: &mut Call) -> Result<destinations::Destination, Problem> {
+    let id = call.id("destinationId", "destination")?;
+    let customer = super::customers::of(call).await?;
+    let row = destinations::get(call.tx()?, &customer.tenant_id, customer.customer_id, id).await;
     row.map_err(reply::store)?
         .ok_or_else(|| not_found("destination"))
 }
@@ -447,17 +509,24 @@ async fn list(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let page = destinations::list(call.tx()?, tenant_id, customer_id, cursor.as_ref(), limit)
         .await
         .map_err(reply::store)?;
-    Reply::ok(&List::try_of(page, |row| View::of(api, row))?)
+    let ids: Vec<_> = page
+        .items
+        .iter()
+        .map(|row| row.document.destination_id)
+        .collect();
+    let mut healths = healths(call, &ids).await?;
+    Reply::ok(&List::try_of(page, |row| {
+        let health = healths.remove(&row.document.destination_id);
+        Ok(View::of(api, row)?.with_health(health))
+    })?)
 }
 
 async fn get(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let id = call.id("destinationId", "destination")?;
-    let customer = super::customers::of(call).await?;
-    let row = destinations::get(call.tx()?, &customer.tenant_id, customer.customer_id, id).await;
-    let row = row.map_err(reply::store)?;
-    let row = row.ok_or_else(|| not_found("destination"))?;
-    let revision = row.revision;
-    Ok(Reply::ok(&View::of(api, row)?)?.revision(revision))
+    let row = read(call).await?;
+    let (id, revision) = (row.document.destination_id, row.revision);
+    let health = healths(call, &[id]).await?.remove(&id);
+    let view = View::of(api, row)?.with_health(health);
+    Ok(Reply::ok(&view)?.revision(revision))
 }
 
 async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {

@@ -41,10 +41,19 @@ async fn furnish(control: &Control, tenant: &str) -> Mine {
         ("keyId", text(&key["keyId"])),
         ("sessionId", text(&session["sessionId"])),
         ("name", "order.completed".to_owned()),
+        ("deliveryId", delivered(control, &tenant, &made).await),
         ("kind", "webhook".to_owned()),
         ("user", format!("psh-{}-0123456789abcdef", tenant.id)),
     ]);
     Mine { tenant, ids }
+}
+
+/// Something in the log of what was made; its delivery's id.
+async fn delivered(control: &Control, tenant: &Tenant, destination: &Value) -> String {
+    let mark = format!("only-{}", tenant.id);
+    let attempt = crate::log::attempt(tenant, CUSTOMER, destination, &mark);
+    crate::log::keep(control, &[attempt]).await;
+    attempt.delivery_id.unwrap().to_string()
 }
 
 /// A body that the operation would take, so that nothing but the credential stands in its way.
@@ -166,8 +175,15 @@ async fn no_credential_reaches_what_is_somebody_elses_by_any_route() {
                 let shared = who == "another customer's session" && id.contains("EventType");
                 let tells = answer.text.contains("only-victim")
                     || answer.text.contains(&victim.ids["destinationId"])
+                    || answer.text.contains(&victim.ids["deliveryId"])
                     || answer.text.contains(&victim.ids["keyId"]);
-                let names = ["{tenantId}", "{destinationId}", "{keyId}", "{sessionId}"];
+                let names = [
+                    "{tenantId}",
+                    "{destinationId}",
+                    "{deliveryId}",
+                    "{keyId}",
+                    "{sessionId}",
+                ];
                 let reached = names.iter().any(|name| template.contains(name));
                 if answer.status.is_success() && (reached || tells && !shared) {
                     leaks.push(format!("{id} with {who}: {answer:?}"));

@@ -5,6 +5,7 @@ mod destinations;
 mod isolation;
 mod kafka;
 mod keys;
+mod log;
 mod quality;
 mod secrets;
 mod story;
