@@ -18,6 +18,7 @@ mod caller;
 mod chores;
 mod cors;
 mod dispatch;
+mod export;
 mod hub;
 mod kafka;
 mod limits;

@@ -47,16 +47,6 @@ impl Reply {
         })
     }
 
-    /// What is no JSON.
-    pub(crate) fn of(media: &'static str, body: Vec<u8>) -> Reply {
-        Reply {
-            status: StatusCode::OK,
-            body: Content::Bytes(body),
-            media,
-            revision: None,
-        }
-    }
-
     /// What is made while it is read. An error ends the answer early, so that its reader sees that there is more.
     pub(crate) fn stream<E>(
         media: &'static str,

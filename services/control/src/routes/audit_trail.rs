@@ -1,8 +1,9 @@
 //! Who did what: newest first, exported, and verified.
 
+use futures::future::BoxFuture;
 use http::Method;
 use pushrail_http::Problem;
-use pushrail_store::audit;
+use pushrail_store::{Error, Tx, audit};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::List;
 use crate::api::Api;
 use crate::call::Call;
 use crate::caller::{Caller, Who};
+use crate::export::{self, Cell, Kind, Line, Pages};
 use crate::operation::{LIMIT, LIMIT_MAX, Operation, Query, QueryKind, handler};
 use crate::reply::{self, Reply};
 
@@ -49,13 +51,8 @@ const CUSTOMER: Query = Query {
     about: "What concerns one customer.",
     kind: QueryKind::Text,
 };
-const FORMAT: Query = Query {
-    name: "format",
-    about: "ndjson when it is not given.",
-    kind: QueryKind::One(&["ndjson", "csv"]),
-};
-/// Rows of one export; more are had with `since`.
-const EXPORT_MAX: u32 = 100_000;
+/// Rows that an export reads at a time.
+const EXPORT_PAGE: u32 = 1_000;
 
 pub(crate) fn operations() -> Vec<Operation> {
     vec![
@@ -79,10 +76,10 @@ pub(crate) fn operations() -> Vec<Operation> {
             "Export what was done, oldest first",
             handler!(export),
         )
-        .detail("At most 100,000 rows; the rest with `since`.")
+        .detail("Streamed; an answer that ends early is not whole: ask again with `since`.")
         .who(READERS)
-        .query(&[FORMAT, TENANT, SINCE, UNTIL, ACTION, CUSTOMER])
-        .media(&["application/x-ndjson", "text/csv"])
+        .query(&[export::FORMAT, TENANT, SINCE, UNTIL, ACTION, CUSTOMER])
+        .media(export::MEDIA)
         .problems(&[404]),
         Operation::new(
             Method::GET,
@@ -249,72 +246,71 @@ async fn list(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     Reply::ok(&List { items, next_cursor })
 }
 
-async fn export(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
-    let asked = Asked::of(call)?;
-    let csv = call
-        .query
-        .get("format")
-        .is_some_and(|format| format == "csv");
-    let rows = audit::rows(call.tx()?, &asked.chain, &asked.wanted(), EXPORT_MAX)
-        .await
-        .map_err(reply::store)?;
-    let mut body = Vec::new();
-    if csv {
-        body.extend_from_slice(CSV_HEAD.as_bytes());
-    }
-    for row in rows {
-        match csv {
-            true => csv_row(&row, &mut body),
-            false => {
-                serde_json::to_writer(&mut body, &View::of(row)).map_err(|_| reply::internal())?;
-                body.push(b'\n');
-            }
-        }
-    }
-    let media = match csv {
-        true => "text/csv",
-        false => "application/x-ndjson",
+async fn export(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let entries = Entries {
+        asked: Asked::of(call)?,
+        after: 0,
     };
-    Ok(Reply::of(media, body))
+    export::export(api, call, entries)
 }
 
-const CSV_HEAD: &str = "seq,at,actor_kind,actor_id,action,target_kind,target_id,customer_id,before,after,source,previous_hash,hash\r\n";
-
-fn csv_row(row: &audit::Row, out: &mut Vec<u8>) {
-    let (seq, customer) = (
-        row.seq.to_string(),
-        row.customer_id.map(|id| id.to_string()).unwrap_or_default(),
-    );
-    let cells = [
-        &seq,
-        &row.at,
-        &row.actor_kind,
-        &row.actor_id,
-        &row.action,
-        &row.target_kind,
-        &row.target_id,
-        &customer,
-        row.before.as_ref().unwrap_or(&String::new()),
-        row.after.as_ref().unwrap_or(&String::new()),
-        &row.source,
-        &row.previous_hash,
-        &row.hash,
-    ]
-    .map(|cell| csv_cell(cell));
-    out.extend_from_slice(cells.join(",").as_bytes());
-    out.extend_from_slice(b"\r\n");
+/// Entries of a chain, oldest first.
+struct Entries {
+    asked: Asked,
+    after: i64,
 }
 
-/// RFC 4180; and a spreadsheet must not take what somebody named a thing for a formula.
-fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = match formula {
-        true => format!("'{text}"),
-        false => text.to_owned(),
-    };
-    match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text,
+impl Pages for Entries {
+    type Line = View;
+
+    fn next<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, Result<Vec<View>, Error>> {
+        Box::pin(async move {
+            let wanted = audit::Wanted {
+                after: Some(self.after),
+                ..self.asked.wanted()
+            };
+            let rows = audit::rows(tx, &self.asked.chain, &wanted, EXPORT_PAGE).await?;
+            self.after = rows.last().map_or(self.after, |row| row.seq);
+            Ok(rows.into_iter().map(View::of).collect())
+        })
+    }
+}
+
+impl Line for View {
+    const COLUMNS: &'static [(&'static str, Kind)] = &[
+        ("seq", Kind::Number),
+        ("at", Kind::Time),
+        ("actor_kind", Kind::Text),
+        ("actor_id", Kind::Text),
+        ("action", Kind::Text),
+        ("target_kind", Kind::Text),
+        ("target_id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("before", Kind::Text),
+        ("after", Kind::Text),
+        ("source", Kind::Text),
+        ("previous_hash", Kind::Text),
+        ("hash", Kind::Text),
+    ];
+
+    fn cells(self) -> Vec<Cell> {
+        let at = self.at.parse::<jiff::Timestamp>().ok();
+        let json = |json: Option<Box<RawValue>>| json.map(|json| json.get().to_owned());
+        vec![
+            Cell::Number(self.seq),
+            at.map_or(Cell::Nothing, |at| Cell::Time(at.as_microsecond())),
+            self.actor.kind.into(),
+            self.actor.id.into(),
+            self.action.into(),
+            self.target.kind.into(),
+            self.target.id.into(),
+            self.customer_id.into(),
+            json(self.before).into(),
+            json(self.after).into(),
+            self.source.into(),
+            self.previous_hash.into(),
+            self.hash.into(),
+        ]
     }
 }
 
@@ -339,23 +335,4 @@ async fn verify(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
             problem: Some(problem.to_owned()),
         },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cell_is_neither_two_nor_a_formula() {
-        let table = [
-            ("plain", "plain"),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("=1+1", "'=1+1"),
-            ("@x,y", "\"'@x,y\""),
-        ];
-        for (text, cell) in table {
-            assert_eq!(csv_cell(text), cell);
-        }
-    }
 }

@@ -354,3 +354,47 @@ async fn a_watcher_sees_what_is_its_own_and_until_its_session_ends() {
     }
     assert!(!seen.contains("not.yours"), "{seen}");
 }
+
+#[tokio::test]
+async fn an_export_has_every_attempt_in_each_format() {
+    let control = control().await;
+    let tenant = control.tenant("log-export").await;
+    let made = control.webhook(&tenant, "c1", "https://a.example").await;
+    let attempts: Vec<_> = (0..450)
+        .map(|_| attempt(&tenant, "c1", &made, "order.completed"))
+        .collect();
+    keep(&control, &attempts).await;
+    let get = async |format: &str, credential: &str| {
+        let path = format!("/v1/attempts/export?eventType=order.*&format={format}");
+        control.get(&path, credential).await
+    };
+    let lines = get("ndjson", &tenant.key).await.text;
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(lines.lines().count(), 450);
+    assert_eq!(
+        (&first["payload"]["json"], &first["customerExternalId"]),
+        (&json!({"total": 42}), &json!("c1"))
+    );
+    let csv = get("csv", &tenant.key).await.text;
+    assert_eq!(csv.lines().count(), 451);
+    assert!(csv.starts_with("received_at,started_at,"), "{csv}");
+    let parquet = reqwest::Client::new()
+        .get(format!("{}/v1/attempts/export?format=parquet", control.url))
+        .bearer_auth(&tenant.key)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        parquet.headers()["content-type"],
+        "application/vnd.apache.parquet"
+    );
+    let bytes = parquet.bytes().await.unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    // Whoever is somebody else gets a file without a line.
+    let other = control.session(&tenant, "c2").await;
+    assert_eq!(get("csv", &other).await.text.lines().count(), 1);
+    let trail = control
+        .get("/v1/audit-trail/export?format=csv", &tenant.key)
+        .await;
+    assert!(trail.text.contains(",destination.create,"), "{trail:?}");
+}
