@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use aws_lc_rs::digest;
 use pushrail_kafka::Connection;
 use pushrail_schemas::avro;
-use pushrail_schemas::config::{ApiKey, Tenant, key as config_key};
+use pushrail_schemas::config::{ApiKey, EventValidation, Tenant, key as config_key};
 use pushrail_schemas::registry::{Ids, Registry as RegistryClient};
 use pushrail_servers::{Kafka, Registry};
 use pushrail_topology::{Cluster, Settings, topics};
@@ -94,6 +94,7 @@ impl Bed {
             tenant_id: TENANT.into(),
             name: "Load test".into(),
             audit_feed: false,
+            event_validation: EventValidation::Off,
         };
         let key = ApiKey {
             key_id: "loadtest".into(),

@@ -4,6 +4,8 @@
 //! nobody outside Pushrail reads this topic. Fields may be added with a default; none changes its meaning.
 //! A destination's secrets are here only as ciphertext.
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use crate::transform::{self, Transform};
 pub const TENANT_PREFIX: &str = "tenant/";
 pub const API_KEY_PREFIX: &str = "api_key/";
 pub const DESTINATION_PREFIX: &str = "destination/";
+pub const EVENT_TYPE_PREFIX: &str = "event_type/";
 
 /// Keys on the `config` topic.
 pub mod key {
@@ -34,6 +37,11 @@ pub mod key {
     pub fn destination(destination_id: Uuid) -> String {
         format!("{}{destination_id}", super::DESTINATION_PREFIX)
     }
+
+    /// Neither part has a `/`.
+    pub fn event_type(tenant_id: &str, name: &str) -> String {
+        format!("{}{tenant_id}/{name}", super::EVENT_TYPE_PREFIX)
+    }
 }
 
 /// A vendor.
@@ -45,6 +53,66 @@ pub struct Tenant {
     /// Whether its audit records are copied to `audit.attempts.<tenant>`, for a reader of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audit_feed: bool,
+    /// What its events are held to when they come in.
+    #[serde(default, skip_serializing_if = "EventValidation::is_off")]
+    pub event_validation: EventValidation,
+}
+
+/// How a tenant's catalogue of event types judges its events as they come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventValidation {
+    /// It does not.
+    #[default]
+    Off,
+    /// The payload of a type that has a schema must satisfy it; everything else passes.
+    Schema,
+    /// As `schema`, and a type that is not in the catalogue is refused.
+    Catalogue,
+}
+
+impl EventValidation {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Schema, Self::Catalogue];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventValidation::Off => "off",
+            EventValidation::Schema => "schema",
+            EventValidation::Catalogue => "catalogue",
+        }
+    }
+
+    pub fn is_off(&self) -> bool {
+        *self == EventValidation::Off
+    }
+}
+
+impl FromStr for EventValidation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|one| one.as_str() == text);
+        found.ok_or_else(|| "must be off, schema or catalogue".to_owned())
+    }
+}
+
+impl TryFrom<String> for EventValidation {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A type of a tenant's catalogue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventType {
+    pub tenant_id: Box<str>,
+    pub name: Box<str>,
+    /// JSON Schema that payloads are to satisfy, where the type has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<serde_json::value::RawValue>>,
 }
 
 /// A tenant's API key: the key itself is shown once and never stored.

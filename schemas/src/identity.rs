@@ -83,6 +83,14 @@ pub fn is_tenant_id(id: &str) -> bool {
 /// Longest event type, in bytes.
 pub const EVENT_TYPE_LEN_MAX: usize = 255;
 
+/// Types of events that Pushrail itself makes, such as `pushrail.test`: no vendor's.
+pub const RESERVED_EVENT_TYPE_PREFIX: &str = "pushrail.";
+
+/// Whether an event type is ours, and so refused from vendors.
+pub fn is_reserved_event_type(event_type: &str) -> bool {
+    event_type.starts_with(RESERVED_EVENT_TYPE_PREFIX)
+}
+
 /// What is wrong with an event type; `None` when it is well formed: names of letters, digits, `_` and `-`, joined by dots.
 pub fn event_type_problem(event_type: &str) -> Option<&'static str> {
     if event_type.is_empty() {

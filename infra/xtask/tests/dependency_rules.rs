@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-http", &[]),
     ("pushrail-ledger", &[]),
     ("pushrail-obs", &[]),
+    ("pushrail-payload-schema", &[]),
     ("pushrail-servers", &[]),
     ("pushrail-kafka", &["pushrail-ledger"]),
     (
@@ -69,7 +70,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Services: they share contracts and common crates, and never each other.
-    ("pushrail-ingest", SERVICE),
+    (
+        "pushrail-ingest",
+        &[
+            "pushrail-clock",
+            "pushrail-directory",
+            "pushrail-http",
+            "pushrail-kafka",
+            "pushrail-obs",
+            "pushrail-payload-schema",
+            "pushrail-schemas",
+            "pushrail-topology",
+        ],
+    ),
     ("pushrail-router", SERVICE),
     ("pushrail-retry", SERVICE),
     ("pushrail-feed", SERVICE),
@@ -93,6 +106,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-kafka",
             "pushrail-kafka-access",
             "pushrail-obs",
+            "pushrail-payload-schema",
             "pushrail-schemas",
             "pushrail-sink-core",
             "pushrail-store",

@@ -1,11 +1,11 @@
 //! Without HTTP: the first tenant of a new installation, and the `config` topic made anew.
 
 use pushrail_schemas::config;
-use pushrail_store::{Error, Scope, Store, api_keys, destinations, outbox, tenants};
+use pushrail_store::{Error, Scope, Store, api_keys, destinations, event_types, outbox, tenants};
 use pushrail_topology::topics;
 use serde::Serialize;
 
-/// Destinations that are read at once.
+/// Rows that are read at once.
 const ROUND: u32 = 1_000;
 
 /// Makes a tenant with a key that is known already, where either is not there; for `pushrail dev`.
@@ -38,6 +38,18 @@ pub async fn ensure_tenant(
 pub async fn rebuild(store: &Store) -> Result<u64, Error> {
     let mut tx = store.begin(Scope::System).await?;
     let mut told = 0;
+    // Before the tenants, of whom some have events refused whose type is not known.
+    let mut after = None;
+    loop {
+        let types = event_types::all(&mut tx, after.as_ref(), ROUND).await?;
+        let Some(last) = types.last() else { break };
+        after = Some((last.tenant_id.clone(), last.name.clone()));
+        for row in &types {
+            let key = config::key::event_type(&row.tenant_id, &row.name);
+            tell(&mut tx, &key, &row.document()?).await?;
+            told += 1;
+        }
+    }
     let mut after = None;
     loop {
         let page = tenants::list(&mut tx, after.as_ref(), ROUND).await?;

@@ -21,6 +21,7 @@ use pushrail_schemas::registry::Registry;
 use pushrail_topology::topics;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Catalogue;
 use crate::input::rules::Limits;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ pub struct Shared {
     pub limits: Limits,
     pub drain_timeout: Duration,
     pub keys: Arc<dyn Keys>,
+    pub catalogue: Arc<Catalogue>,
     pub registry: Arc<Registry>,
     pub metrics: Metrics,
     pub health: Health,

@@ -29,6 +29,7 @@ use pushrail_clock::Clock;
 use pushrail_http::Problem;
 
 use crate::budget::Budget;
+use crate::catalogue::Catalogue;
 use crate::keys::Keys;
 use crate::metrics::{Metrics, Route};
 use crate::publish::Publish;
@@ -38,6 +39,7 @@ use crate::settings::Settings;
 pub struct App {
     pub settings: Arc<Settings>,
     pub keys: Arc<dyn Keys>,
+    pub catalogue: Arc<Catalogue>,
     pub publisher: Arc<dyn Publish>,
     pub budget: Budget,
     pub metrics: Metrics,

@@ -13,8 +13,8 @@ pub trait Keys: Send + Sync + 'static {
     /// how much of a guess was right.
     fn tenant_of_key(&self, key: &str) -> Option<Arc<Tenant>>;
 
-    /// Whether there is such a tenant.
-    fn has_tenant(&self, tenant: &str) -> bool;
+    /// The tenant with this id.
+    fn tenant(&self, id: &str) -> Option<Arc<Tenant>>;
 
     /// Whether all is known that was there at the start: before, "unknown" means nothing.
     fn is_ready(&self) -> bool;
@@ -25,8 +25,8 @@ impl Keys for Directory {
         Directory::tenant_of_key(self, key)
     }
 
-    fn has_tenant(&self, tenant: &str) -> bool {
-        self.tenant(tenant).is_some()
+    fn tenant(&self, id: &str) -> Option<Arc<Tenant>> {
+        Directory::tenant(self, id)
     }
 
     fn is_ready(&self) -> bool {

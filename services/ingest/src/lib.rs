@@ -1,9 +1,11 @@
 //! Ingest: where events come in, over HTTP and straight from Kafka, and become durable records on `events`.
 //!
-//! It owns what an event must be ([`input`]), how it is answered ([`http`]), and when it counts as accepted: when
-//! Kafka has acknowledged it to all in-sync replicas, never earlier. It knows nothing of destinations.
+//! It owns what an event must be ([`input`], and where its tenant asks for it [`catalogue`]), how it is answered ([`http`]),
+//! and when it counts as accepted: when Kafka has acknowledged it to all in-sync replicas, never earlier. It knows nothing
+//! of destinations.
 
 pub mod budget;
+pub mod catalogue;
 pub mod direct;
 pub mod event;
 pub mod http;
@@ -84,6 +86,8 @@ async fn serve(
     shutdown: CancellationToken,
 ) {
     let metrics = metrics::Metrics::new(&surroundings.metrics);
+    let types = Arc::new(surroundings.directory.clone());
+    let catalogue = Arc::new(catalogue::Catalogue::new(types, metrics.clone()));
     let keys: Arc<dyn keys::Keys> = Arc::new(surroundings.directory);
     let direct = direct::Shared {
         connection: settings.connection.clone(),
@@ -91,6 +95,7 @@ async fn serve(
         limits: settings.limits.clone(),
         drain_timeout: settings.drain_timeout,
         keys: Arc::clone(&keys),
+        catalogue: Arc::clone(&catalogue),
         registry: surroundings.registry,
         metrics: metrics.clone(),
         health: surroundings.health.clone(),
@@ -100,6 +105,7 @@ async fn serve(
     let http = server::Shared {
         settings: Arc::new(settings),
         keys,
+        catalogue,
         metrics,
         health: surroundings.health,
         schema_id,

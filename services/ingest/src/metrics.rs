@@ -12,6 +12,7 @@ use pushrail_obs::metrics::prometheus_client::metrics::gauge::Gauge;
 use pushrail_obs::metrics::prometheus_client::metrics::histogram::Histogram;
 
 use crate::event::Origin;
+use crate::input::rules::Cause;
 
 type Labels = [(&'static str, &'static str); 2];
 
@@ -26,7 +27,7 @@ pub enum Route {
 /// Why an event was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A rule is broken.
+    /// A rule is broken that holds for all.
     Invalid,
     TooLarge,
     /// Not JSON, or not Avro.
@@ -35,6 +36,21 @@ pub enum Reason {
     Foreign,
     /// Kafka did not confirm it in time.
     Unconfirmed,
+    /// Its payload does not satisfy the schema of its type.
+    Schema,
+    /// Its type is not in the tenant's catalogue.
+    Uncatalogued,
+}
+
+impl From<Cause> for Reason {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Invalid => Reason::Invalid,
+            Cause::TooLarge => Reason::TooLarge,
+            Cause::Schema => Reason::Schema,
+            Cause::Uncatalogued => Reason::Uncatalogued,
+        }
+    }
 }
 
 /// Handles on the metrics, resolved once: the hot path touches atomics only.
@@ -45,9 +61,10 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     requests: [[Counter; 3]; 3],
     accepted: [Counter; 2],
-    rejected: [[Counter; 5]; 2],
+    rejected: [[Counter; 7]; 2],
     ack: Histogram,
     throttled: Counter,
+    schemas_unusable: Counter,
     bytes: Gauge,
     records: Gauge,
     connections: Gauge,
@@ -81,6 +98,8 @@ impl Metrics {
                     "malformed",
                     "foreign",
                     "unconfirmed",
+                    "schema",
+                    "uncatalogued",
                 ]
                 .map(|reason| reject(origin, reason))
             }),
@@ -91,6 +110,10 @@ impl Metrics {
             throttled: registry.counter(
                 "pushrail_ingest_throttled",
                 "Requests sent away with 429 because too much was under way",
+            ),
+            schemas_unusable: registry.counter(
+                "pushrail_ingest_schemas_unusable",
+                "Schemas of event types that can't be used; events of their types pass",
             ),
             bytes: registry.gauge(
                 "pushrail_ingest_in_flight_bytes",
@@ -137,6 +160,10 @@ impl Metrics {
 
     pub fn rejected(&self, origin: Origin, reason: Reason, events: usize) {
         self.0.rejected[origin as usize][reason as usize].inc_by(events as u64);
+    }
+
+    pub fn schema_unusable(&self) {
+        self.0.schemas_unusable.inc();
     }
 
     pub fn acknowledged(&self, seconds: f64) {

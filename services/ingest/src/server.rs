@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
+use crate::catalogue::Catalogue;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -35,6 +36,7 @@ const INBOX_LEN: usize = 64;
 pub struct Shared {
     pub settings: Arc<Settings>,
     pub keys: Arc<dyn Keys>,
+    pub catalogue: Arc<Catalogue>,
     pub metrics: Metrics,
     pub health: Health,
     /// Id of `Event.avsc` in the registry.

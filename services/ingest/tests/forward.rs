@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt as _;
 use pushrail_clock::Clock;
 use pushrail_ingest::Settings;
+use pushrail_ingest::catalogue::Catalogue;
 use pushrail_ingest::metrics::Metrics;
 use pushrail_ingest::server::{Server, Shared};
 use pushrail_obs::{Health, Metrics as Registry};
@@ -89,10 +90,12 @@ async fn ingest(settings: Settings) -> (SocketAddr, tokio_util::sync::DropGuard)
     let server = Server::bind(settings.listen).await.unwrap();
     let address = server.address();
     let shutdown = CancellationToken::new();
+    let (tenant, metrics) = (Arc::new(OneKey::default()), Metrics::new(&Registry::new()));
     let shared = Shared {
         settings: Arc::new(settings),
-        keys: Arc::new(OneKey),
-        metrics: Metrics::new(&Registry::new()),
+        catalogue: Arc::new(Catalogue::new(tenant.clone(), metrics.clone())),
+        keys: tenant,
+        metrics,
         health: Health::new(),
         schema_id: 7,
         clock: Clock::process(),

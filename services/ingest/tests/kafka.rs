@@ -2,11 +2,12 @@
 
 #[path = "support/installation.rs"]
 mod installation;
+#[path = "support/vendor.rs"]
+mod vendor;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use apache_avro::types::Value as Avro;
-use apache_avro::{Schema, writer::datum::GenericDatumWriter};
 use installation::{Ingest, events, install, revoke, settings, tenant};
 use pushrail_ingest::Settings;
 use pushrail_kafka::rdkafka::message::OwnedHeaders;
@@ -15,6 +16,7 @@ use pushrail_schemas::{avro, identity, wire};
 use pushrail_testkit::{Cluster, Record, headers, wait_for};
 use pushrail_topology::topics;
 use tokio::sync::OnceCell;
+use vendor::{VENDOR, Vendor, shop};
 
 /// The fixed topics for ourselves.
 async fn cluster() -> &'static Cluster {
@@ -113,61 +115,6 @@ async fn ten_thousand_events_in_batches_are_all_there_once() {
         assert!(before.is_none_or(|before| before < n), "overtaken");
     }
     ingest.stop().await;
-}
-
-/// What a vendor's stock Avro serialiser writes, with a schema of the vendor's own.
-struct Vendor {
-    schema: Schema,
-    id: u32,
-}
-
-impl Vendor {
-    async fn register(cluster: &Cluster, topic: &str, schema: &str) -> Self {
-        let registry = Registry::new(&cluster.registry_url, None).unwrap();
-        let id = registry
-            .register(&format!("{topic}-value"), schema)
-            .await
-            .unwrap();
-        Vendor {
-            schema: Schema::parse_str(schema).unwrap(),
-            id,
-        }
-    }
-
-    fn write(&self, fields: Vec<(&str, Avro)>) -> Vec<u8> {
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        let mut value = Vec::new();
-        wire::start(self.id, &mut value);
-        let writer = GenericDatumWriter::builder(&self.schema).build().unwrap();
-        writer
-            .write_value(&mut value, Avro::Record(fields))
-            .unwrap();
-        value
-    }
-}
-
-const VENDOR: &str = r#"{"type":"record","name":"Shop","namespace":"com.acme","fields":[
-    {"name":"customer_external_id","type":"string"},
-    {"name":"store","type":["null","int"],"default":null},
-    {"name":"event_type","type":"string"},
-    {"name":"idempotency_key","type":["null","string"],"default":null},
-    {"name":"payload","type":"string"}]}"#;
-
-fn shop(customer: &str, key: Option<&str>, payload: &str) -> Vec<(&'static str, Avro)> {
-    let key = match key {
-        None => Avro::Union(0, Box::new(Avro::Null)),
-        Some(key) => Avro::Union(1, Box::new(Avro::String(key.into()))),
-    };
-    vec![
-        ("customer_external_id", Avro::String(customer.into())),
-        ("store", Avro::Union(1, Box::new(Avro::Int(7)))),
-        ("event_type", Avro::String("order.completed".into())),
-        ("idempotency_key", key),
-        ("payload", Avro::String(payload.into())),
-    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]

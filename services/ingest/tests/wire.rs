@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pushrail_clock::Clock;
 use pushrail_ingest::Settings;
+use pushrail_ingest::catalogue::Catalogue;
 use pushrail_ingest::metrics::Metrics;
 use pushrail_ingest::server::{Server, Shared};
 use pushrail_obs::{Health, Metrics as Registry};
@@ -30,10 +31,12 @@ async fn start(settings: Settings) -> Running {
     let server = Server::bind(settings.listen).await.unwrap();
     let address = server.address();
     let (metrics, health) = (Registry::new(), Health::new());
+    let (tenant, counted) = (Arc::new(OneKey::default()), Metrics::new(&metrics));
     let shared = Shared {
         settings: Arc::new(settings),
-        keys: Arc::new(OneKey),
-        metrics: Metrics::new(&metrics),
+        catalogue: Arc::new(Catalogue::new(tenant.clone(), counted.clone())),
+        keys: tenant,
+        metrics: counted,
         health: health.clone(),
         schema_id: 7,
         clock: Clock::process(),

@@ -1,6 +1,6 @@
 //! Vendors.
 
-use pushrail_schemas::config::Tenant;
+use pushrail_schemas::config::{EventValidation, Tenant};
 use pushrail_schemas::identity;
 
 use crate::{Error, FieldError};
@@ -28,5 +28,6 @@ pub fn tenant(id: &str, name: Option<&str>) -> Result<Tenant, Error> {
         tenant_id: id.into(),
         name: name.into(),
         audit_feed: false,
+        event_validation: EventValidation::Off,
     })
 }

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use changes::Changes;
-pub use table::{Change, Interest};
+pub use table::{Change, EventType, Interest};
 pub use writer::{Key, Record, WriteError, Writer};
 
 use follow::Progress;
@@ -125,6 +125,11 @@ impl Directory {
 
     pub fn tenants(&self) -> Vec<Arc<Tenant>> {
         self.read().tenants()
+    }
+
+    /// An event type of a tenant's catalogue. The same value until its record changes.
+    pub fn event_type(&self, tenant_id: &str, name: &str) -> Option<Arc<EventType>> {
+        self.read().event_type(tenant_id, name)
     }
 
     /// All keys, without the keys themselves.

@@ -31,16 +31,25 @@ impl collector::Collector for Collector {
             return Ok(());
         };
         let table = shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        let (destinations, rewound) = (table.destinations() as i64, table.rewound);
+        let rewound = table.rewound;
+        let gauges = [
+            (
+                "destinations",
+                "Destinations known to this process.",
+                table.destinations(),
+            ),
+            (
+                "event_types",
+                "Event types known to this process.",
+                table.event_types(),
+            ),
+        ];
         drop(table);
-        let gauge = ConstGauge::new(destinations);
-        let name = "pushrail_directory_destinations";
-        gauge.encode(encoder.encode_descriptor(
-            name,
-            "Destinations known to this process.",
-            None,
-            gauge.metric_type(),
-        )?)?;
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value as i64);
+            let name = format!("pushrail_directory_{name}");
+            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
+        }
         let counters = [
             (
                 "records",

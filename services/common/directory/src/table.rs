@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use pushrail_schemas::config::{
-    API_KEY_PREFIX, ApiKey, DESTINATION_PREFIX, Destination, TENANT_PREFIX, Tenant,
+    self, API_KEY_PREFIX, ApiKey, DESTINATION_PREFIX, Destination, EVENT_TYPE_PREFIX,
+    TENANT_PREFIX, Tenant,
 };
 use pushrail_schemas::{identity, problem};
 use pushrail_topology::topics;
@@ -18,6 +19,7 @@ use crate::packed::{Texts, pack, unpack};
 pub struct Interest {
     destinations: Wanted,
     keys: bool,
+    event_types: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ impl Interest {
         Interest {
             destinations: Wanted::All,
             keys: true,
+            event_types: true,
         }
     }
 
@@ -41,6 +44,7 @@ impl Interest {
         Interest {
             destinations: Wanted::All,
             keys: false,
+            event_types: false,
         }
     }
 
@@ -49,14 +53,24 @@ impl Interest {
         Interest {
             destinations: Wanted::Kind(kind.into()),
             keys: false,
+            event_types: false,
         }
     }
 
-    /// API keys and tenants: ingest, the audit feed.
+    /// API keys and tenants: the audit feed.
     pub fn keys() -> Self {
         Interest {
             destinations: Wanted::None,
             keys: true,
+            event_types: false,
+        }
+    }
+
+    /// API keys and tenants, and the tenants' event types: ingest.
+    pub fn keys_and_event_types() -> Self {
+        Interest {
+            event_types: true,
+            ..Interest::keys()
         }
     }
 }
@@ -71,6 +85,18 @@ pub enum Change {
     Tenant(Box<str>),
     /// Added, changed or removed; the id, not the key.
     ApiKey(Box<str>),
+    /// Added, changed or removed.
+    EventType {
+        tenant_id: Box<str>,
+        name: Box<str>,
+    },
+}
+
+/// An event type as a process keeps it: under its tenant and name, so without them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct EventType {
+    /// JSON Schema of the payload as JSON text, where the type has one.
+    pub schema: Option<Box<str>>,
 }
 
 /// Why a record of the `config` topic is passed over. Never shows a value.
@@ -80,10 +106,12 @@ pub(crate) enum Malformed {
     NoKey,
     #[error("its key is not UTF-8")]
     Key,
-    #[error("its key starts with none of tenant/, api_key/ and destination/")]
+    #[error("its key starts with none of tenant/, api_key/, destination/ and event_type/")]
     Unknown,
     #[error("its key does not end in a UUID")]
     Id,
+    #[error("its key does not end in a tenant and an event type")]
+    EventType,
     #[error("its value is not what its key promises: {0}")]
     Value(String),
     #[error("its key and its value name different things")]
@@ -102,6 +130,10 @@ pub(crate) struct Table {
     keys: HashMap<[u8; 32], ApiKey>,
     key_ids: HashMap<Box<str>, [u8; 32]>,
     tenants: HashMap<Box<str>, Arc<Tenant>>,
+    /// By tenant and name.
+    event_types: HashMap<Box<str>, HashMap<Box<str>, Arc<EventType>>>,
+    /// All types without a schema are one.
+    bare: Arc<EventType>,
     /// Destinations whose version went down: two writers who did not know of each other.
     pub(crate) rewound: u64,
 }
@@ -116,6 +148,8 @@ impl Table {
             keys: HashMap::new(),
             key_ids: HashMap::new(),
             tenants: HashMap::new(),
+            event_types: HashMap::new(),
+            bare: Arc::default(),
             rewound: 0,
         }
     }
@@ -133,6 +167,10 @@ impl Table {
         }
         if let Some(id) = key.strip_prefix(TENANT_PREFIX) {
             return self.tenant_record(id, value);
+        }
+        if let Some(id) = key.strip_prefix(EVENT_TYPE_PREFIX) {
+            let (tenant, name) = id.split_once('/').ok_or(Malformed::EventType)?;
+            return self.event_type_record(tenant, name, value);
         }
         match key.strip_prefix(API_KEY_PREFIX) {
             Some(id) => self.key_record(id, value),
@@ -242,6 +280,48 @@ impl Table {
         Ok(Some(Change::ApiKey(id.into())))
     }
 
+    fn event_type_record(
+        &mut self,
+        tenant: &str,
+        name: &str,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Change>, Malformed> {
+        if !self.interest.event_types {
+            return Ok(None);
+        }
+        match value {
+            None => {
+                if let Some(types) = self.event_types.get_mut(tenant) {
+                    types.remove(name);
+                    if types.is_empty() {
+                        self.event_types.remove(tenant);
+                    }
+                }
+            }
+            Some(value) => {
+                let known: config::EventType = parse(value)?;
+                if (&*known.tenant_id, &*known.name) != (tenant, name) {
+                    return Err(Malformed::Mismatch);
+                }
+                if !identity::is_tenant_id(tenant) || identity::event_type_problem(name).is_some() {
+                    return Err(Malformed::EventType);
+                }
+                let known = match known.schema {
+                    None => Arc::clone(&self.bare),
+                    Some(schema) => Arc::new(EventType {
+                        schema: Some(schema.get().into()),
+                    }),
+                };
+                let types = self.event_types.entry(tenant.into()).or_default();
+                types.insert(name.into(), known);
+            }
+        }
+        Ok(Some(Change::EventType {
+            tenant_id: tenant.into(),
+            name: name.into(),
+        }))
+    }
+
     /// A destination that somebody holds already; needs no change of the table.
     pub(crate) fn live(&self, id: Uuid) -> Option<Arc<Destination>> {
         self.live.get(&id)?.upgrade()
@@ -285,6 +365,14 @@ impl Table {
     /// The tenant of a key that is known and whose tenant exists.
     pub(crate) fn tenant_of_digest(&self, digest: &[u8; 32]) -> Option<Arc<Tenant>> {
         self.tenant(&self.keys.get(digest)?.tenant_id)
+    }
+
+    pub(crate) fn event_type(&self, tenant: &str, name: &str) -> Option<Arc<EventType>> {
+        self.event_types.get(tenant)?.get(name).cloned()
+    }
+
+    pub(crate) fn event_types(&self) -> usize {
+        self.event_types.values().map(HashMap::len).sum()
     }
 
     pub(crate) fn api_keys(&self) -> Vec<ApiKey> {

@@ -116,6 +116,19 @@ fn what_is_malformed_changes_nothing_and_shows_no_value() {
         (key(1), Some(json!(secret))),
         ("destination/1".into(), None),
         ("shop/acme".into(), Some(json!({}))),
+        ("event_type/acme".into(), Some(json!({}))),
+        (
+            "event_type/acme/order".into(),
+            Some(json!({"schema": secret})),
+        ),
+        (
+            "event_type/acme/order".into(),
+            Some(json!({"tenantId": "other", "name": "order"})),
+        ),
+        (
+            "event_type/acme/a/b".into(),
+            Some(json!({"tenantId": "acme", "name": "a/b"})),
+        ),
         (
             "tenant/acme".into(),
             Some(json!({"tenantId": "other", "name": "x"})),
@@ -194,4 +207,55 @@ fn what_is_in_use_is_shared_and_what_is_not_is_forgotten() {
         "{} destinations are held in memory for one user",
         table.live.len()
     );
+}
+
+#[test]
+fn event_types_are_kept_by_whoever_wants_them_until_their_records_change() {
+    let mut table = Table::new(Interest::keys_and_event_types());
+    let record = |name: &str, schema: serde_json::Value| {
+        Some(json!({"tenantId": "acme", "name": name, "schema": schema}))
+    };
+    let changed = apply(
+        &mut table,
+        "event_type/acme/order.paid",
+        record("order.paid", json!({"type": "object"})),
+    );
+    let change = Change::EventType {
+        tenant_id: "acme".into(),
+        name: "order.paid".into(),
+    };
+    assert_eq!(changed, Ok(Some(change)));
+    apply(
+        &mut table,
+        "event_type/acme/order",
+        record("order", json!(null)),
+    )
+    .unwrap();
+    let paid = table.event_type("acme", "order.paid").unwrap();
+    assert_eq!(paid.schema.as_deref(), Some(r#"{"type":"object"}"#));
+    assert_eq!(table.event_type("acme", "order").unwrap().schema, None);
+    assert!(table.event_type("other", "order").is_none());
+    // What uses it knows by that whether it has changed.
+    assert!(Arc::ptr_eq(
+        &paid,
+        &table.event_type("acme", "order.paid").unwrap()
+    ));
+    for name in ["order.paid", "order"] {
+        apply(&mut table, &format!("event_type/acme/{name}"), None).unwrap();
+        assert!(table.event_type("acme", name).is_none());
+    }
+    assert_eq!(table.event_types(), 0);
+    for interest in [
+        Interest::keys(),
+        Interest::destinations(),
+        Interest::kind("webhook"),
+    ] {
+        let mut table = Table::new(interest);
+        let ignored = apply(
+            &mut table,
+            "event_type/acme/order",
+            record("order", json!({})),
+        );
+        assert_eq!((ignored, table.event_types()), (Ok(None), 0));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::error::KafkaError;
 use pushrail_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
-use pushrail_schemas::config::{ApiKey, Destination, Tenant, key};
+use pushrail_schemas::config::{ApiKey, Destination, EventType, Tenant, key};
 use pushrail_schemas::problem::{self, Problem};
 use pushrail_topology::topics::{self, CONFIG};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ pub enum Record<'a> {
     Tenant(&'a Tenant),
     ApiKey(&'a ApiKey),
     Destination(&'a Destination),
+    EventType(&'a EventType),
 }
 
 /// What may be removed.
@@ -27,6 +28,7 @@ pub enum Key {
     Tenant(Box<str>),
     ApiKey(Box<str>),
     Destination(Uuid),
+    EventType { tenant_id: Box<str>, name: Box<str> },
 }
 
 /// Why a record is not there.
@@ -92,6 +94,10 @@ impl Record<'_> {
             Record::Tenant(tenant) => Key::Tenant(tenant.tenant_id.clone()),
             Record::ApiKey(key) => Key::ApiKey(key.key_id.clone()),
             Record::Destination(destination) => Key::Destination(destination.destination_id),
+            Record::EventType(known) => Key::EventType {
+                tenant_id: known.tenant_id.clone(),
+                name: known.name.clone(),
+            },
         }
     }
 
@@ -100,6 +106,7 @@ impl Record<'_> {
             Record::Tenant(tenant) => serde_json::to_vec(tenant),
             Record::ApiKey(key) => serde_json::to_vec(key),
             Record::Destination(destination) => serde_json::to_vec(destination),
+            Record::EventType(known) => serde_json::to_vec(known),
         };
         value.expect("configuration is plain JSON")
     }
@@ -136,6 +143,13 @@ impl Record<'_> {
                 }
                 problems
             }
+            Record::EventType(known) => {
+                let mut problems: Vec<_> = tenant_problem(&known.tenant_id).into_iter().collect();
+                if let Some(problem) = pushrail_schemas::identity::event_type_problem(&known.name) {
+                    problems.push(Problem::new("/name", problem));
+                }
+                problems
+            }
         }
     }
 }
@@ -146,6 +160,7 @@ impl std::fmt::Display for Key {
             Key::Tenant(id) => f.write_str(&key::tenant(id)),
             Key::ApiKey(id) => f.write_str(&key::api_key(id)),
             Key::Destination(id) => f.write_str(&key::destination(*id)),
+            Key::EventType { tenant_id, name } => f.write_str(&key::event_type(tenant_id, name)),
         }
     }
 }

@@ -7,7 +7,7 @@ use pushrail_directory::{
 };
 use pushrail_kafka::rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use pushrail_kafka::rdkafka::client::DefaultClientContext;
-use pushrail_schemas::config::{ApiKey, Destination, Tenant};
+use pushrail_schemas::config::{ApiKey, Destination, EventValidation, Tenant};
 use pushrail_schemas::identity;
 use pushrail_testkit::{Cluster, headers, wait_for, wait_until};
 use serde_json::json;
@@ -193,6 +193,7 @@ async fn keys_open_and_close_doors(cluster: &Cluster, writer: &Writer) {
         tenant_id: "acme".into(),
         name: "Acme".into(),
         audit_feed: false,
+        event_validation: EventValidation::Off,
     };
     let key = ApiKey {
         key_id: "k1".into(),

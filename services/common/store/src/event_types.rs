@@ -1,5 +1,7 @@
 //! A tenant's catalogue of event types.
 
+use pushrail_schemas::config;
+use serde_json::value::RawValue;
 use sqlx::FromRow;
 
 use crate::page::bounds;
@@ -128,4 +130,58 @@ pub async fn list(
         at: row.created_at.clone(),
         id: row.name.clone(),
     }))
+}
+
+/// How many types a tenant has, and the bytes of their schemas together.
+pub async fn extent(tx: &mut Tx, tenant_id: &str) -> Result<(i64, i64), Error> {
+    let row = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(octet_length(schema::text)), 0)::bigint
+         FROM event_types WHERE tenant_id = $1",
+    )
+    .bind(tenant_id)
+    .fetch_one(tx.connection())
+    .await?;
+    Ok(row)
+}
+
+/// The names of a tenant's types.
+pub async fn names(tx: &mut Tx, tenant_id: &str) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM event_types WHERE tenant_id = $1 ORDER BY name")
+            .bind(tenant_id)
+            .fetch_all(tx.connection())
+            .await?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}
+
+/// The next types of all tenants, by tenant and name.
+pub async fn all(
+    tx: &mut Tx,
+    after: Option<&(String, String)>,
+    limit: u32,
+) -> Result<Vec<EventType>, Error> {
+    let rows = sqlx::query_as(
+        "SELECT tenant_id, name, description, group_name, schema::text AS schema, example::text AS example, deprecated,
+             revision, rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
+         FROM event_types WHERE $1::text IS NULL OR (tenant_id, name) > ($1, $2)
+         ORDER BY tenant_id, name LIMIT $3",
+    )
+    .bind(after.map(|(tenant_id, _)| tenant_id))
+    .bind(after.map(|(_, name)| name))
+    .bind(i64::from(limit))
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows)
+}
+
+impl EventType {
+    /// What ingest is told of it.
+    pub fn document(&self) -> Result<config::EventType, Error> {
+        let schema = self.schema.clone().map(RawValue::from_string).transpose()?;
+        Ok(config::EventType {
+            tenant_id: self.tenant_id.as_str().into(),
+            name: self.name.as_str().into(),
+            schema,
+        })
+    }
 }

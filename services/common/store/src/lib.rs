@@ -66,6 +66,13 @@ pub enum Error {
     Garbled(#[from] serde_json::Error),
 }
 
+impl Error {
+    /// A column has what nobody writes there.
+    fn garbled(problem: String) -> Self {
+        Error::Garbled(serde::de::Error::custom(problem))
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -1,6 +1,6 @@
 //! Vendors.
 
-use pushrail_schemas::config;
+use pushrail_schemas::config::{self, EventValidation};
 use sqlx::FromRow;
 
 use crate::page::bounds;
@@ -12,6 +12,8 @@ pub struct Tenant {
     pub name: String,
     pub allowed_origins: Vec<String>,
     pub rotation_overlap_seconds: i32,
+    #[sqlx(try_from = "String")]
+    pub event_validation: EventValidation,
     pub revision: i64,
     pub created_at: String,
     pub updated_at: String,
@@ -23,6 +25,7 @@ pub struct Settings {
     pub name: String,
     pub allowed_origins: Vec<String>,
     pub rotation_overlap_seconds: i32,
+    pub event_validation: EventValidation,
 }
 
 impl Settings {
@@ -32,21 +35,23 @@ impl Settings {
             name: name.into(),
             allowed_origins: Vec::new(),
             rotation_overlap_seconds: 86_400,
+            event_validation: EventValidation::Off,
         }
     }
 }
 
 pub async fn insert(tx: &mut Tx, tenant_id: &str, settings: &Settings) -> Result<Tenant, Error> {
     let row = sqlx::query_as(
-        "INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds)
-         VALUES ($1, $2, $3, $4)
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
+        "INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation)
+         VALUES ($1, $2, $3, $4, $5)
+         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
+    .bind(settings.event_validation.as_str())
     .fetch_one(tx.connection())
     .await?;
     Ok(row)
@@ -54,7 +59,7 @@ pub async fn insert(tx: &mut Tx, tenant_id: &str, settings: &Settings) -> Result
 
 pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants WHERE tenant_id = $1",
     )
@@ -67,7 +72,7 @@ pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> 
 /// As [`get`], and nobody else changes it until this transaction ends.
 pub async fn lock(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants WHERE tenant_id = $1 FOR UPDATE",
     )
@@ -84,15 +89,16 @@ pub async fn update(
 ) -> Result<Option<Tenant>, Error> {
     let row = sqlx::query_as(
         "UPDATE tenants SET name = $2, allowed_origins = $3, rotation_overlap_seconds = $4,
-             revision = revision + 1, updated_at = now()
+             event_validation = $5, revision = revision + 1, updated_at = now()
          WHERE tenant_id = $1
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
+         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
+    .bind(settings.event_validation.as_str())
     .fetch_optional(tx.connection())
     .await?;
     Ok(row)
@@ -110,7 +116,7 @@ pub async fn delete(tx: &mut Tx, tenant_id: &str) -> Result<bool, Error> {
 pub async fn list(tx: &mut Tx, after: Option<&Cursor>, limit: u32) -> Result<Page<Tenant>, Error> {
     let (at, id) = bounds(after);
     let rows: Vec<Tenant> = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, revision,
+        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM tenants
          WHERE $1::timestamptz IS NULL OR (tenants.created_at, tenant_id) > ($1::timestamptz, $2)
@@ -146,17 +152,21 @@ pub async fn names_origin(
 
 /// What router, sinks and ingest are told of a tenant; `None` when there is none.
 pub async fn document(tx: &mut Tx, tenant_id: &str) -> Result<Option<config::Tenant>, Error> {
-    let row: Option<(String, bool)> = sqlx::query_as(
-        "SELECT name, EXISTS (SELECT FROM kafka_credentials AS k
+    let row: Option<(String, String, bool)> = sqlx::query_as(
+        "SELECT name, event_validation, EXISTS (SELECT FROM kafka_credentials AS k
              WHERE k.tenant_id = tenants.tenant_id AND k.read_audit AND k.state <> 'revoked')
          FROM tenants WHERE tenant_id = $1",
     )
     .bind(tenant_id)
     .fetch_optional(tx.connection())
     .await?;
-    Ok(row.map(|(name, audit_feed)| config::Tenant {
+    let Some((name, event_validation, audit_feed)) = row else {
+        return Ok(None);
+    };
+    Ok(Some(config::Tenant {
         tenant_id: tenant_id.into(),
         name: name.into(),
         audit_feed,
+        event_validation: event_validation.try_into().map_err(Error::garbled)?,
     }))
 }

@@ -1,6 +1,6 @@
 //! Row-level security: what a transaction sees is what it has said it is about, whatever its statements ask for.
 
-use pushrail_schemas::config::{Destination, PayloadMode, RetryPolicy, State};
+use pushrail_schemas::config::{Destination, EventValidation, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::identity;
 use pushrail_store::{Scope, Store, Tx, audit, customers, destinations, tenants};
 use sqlx::{Connection as _, PgConnection};
@@ -70,6 +70,7 @@ async fn furnish(store: &Store, url: &str, tenant_id: &str) -> [Destination; 2] 
         name: tenant_id.into(),
         allowed_origins: Vec::new(),
         rotation_overlap_seconds: 0,
+        event_validation: EventValidation::Off,
     };
     let mut tx = store.begin(Scope::System).await.unwrap();
     tenants::insert(&mut tx, tenant_id, &settings)

@@ -1,12 +1,13 @@
-//! A tenant's catalogue of event types.
+//! A tenant's catalogue of event types, which ingest is told of: `eventValidation` of the tenant says what for.
 
 use http::Method;
 use pushrail_http::Problem;
-use pushrail_schemas::identity;
+use pushrail_payload_schema::Schema;
+use pushrail_schemas::{config, identity};
 use pushrail_sink_core::FieldError;
 use pushrail_store::event_types;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -20,7 +21,10 @@ use crate::reply::{self, Reply, conflict, invalid, not_found};
 
 const TAG: &str = "Event types";
 const TEXT_LEN_MAX: usize = 4_096;
-const SCHEMA_LEN_MAX: usize = 256 * 1024;
+const EXAMPLE_LEN_MAX: usize = 256 * 1024;
+/// Types of one tenant, and the bytes of their schemas together: every ingest keeps all of them.
+const TYPES_MAX: i64 = 1_000;
+const SCHEMAS_LEN_MAX: i64 = 8 * 1024 * 1024;
 const READERS: Who = Who::TENANT.or(Who::CUSTOMER);
 
 pub(crate) fn operations() -> Vec<Operation> {
@@ -67,7 +71,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             "Change an event type",
             handler!(update),
         )
-        .detail("What is left out stays as it is.")
+        .detail("What is left out stays as it is; `null` removes the schema or the example.")
         .body::<Patch>()
         .ok::<View>()
         .revision()
@@ -80,7 +84,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             "Remove an event type from the catalogue",
             handler!(remove),
         )
-        .detail("Events of this type are accepted as before.")
+        .detail("Events of this type are accepted without regard to a schema, unless the tenant's `eventValidation` is `catalogue`: then they are refused.")
         .nothing()
         .conditional(),
     ]
@@ -102,9 +106,11 @@ struct Draft {
     /// Under which the portal shows it.
     #[schemars(length(max = 4096))]
     group: Option<String>,
-    /// JSON Schema of the payload.
+    /// JSON Schema of the payload, draft 6 to 2020-12, at most 64 KiB. References stay inside it, patterns do without
+    /// look-around and back-references, `format` refuses nothing. Where the tenant's `eventValidation` is not `off`, payloads
+    /// of this type must satisfy it.
     schema: Option<Value>,
-    /// An example payload.
+    /// An example payload, which satisfies the schema.
     example: Option<Map<String, Value>>,
     deprecated: Option<bool>,
 }
@@ -118,9 +124,22 @@ struct Patch {
     description: Option<String>,
     #[schemars(length(max = 4096))]
     group: Option<String>,
-    schema: Option<Value>,
-    example: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<Value>")]
+    schema: Option<Option<Value>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    example: Option<Option<Map<String, Value>>>,
     deprecated: Option<bool>,
+}
+
+/// What is there, be it `null`, apart from what is left out.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// An event type.
@@ -187,39 +206,46 @@ impl Said {
                 errors.push(FieldError::new(field, message));
             }
         }
-        let parsed = |text: &Option<String>| {
-            let text = text.as_deref().unwrap_or("null");
-            serde_json::from_str::<Value>(text).unwrap_or_default()
-        };
-        for (field, text) in [("schema", &self.schema), ("example", &self.example)] {
-            if text
-                .as_ref()
-                .is_some_and(|text| text.len() > SCHEMA_LEN_MAX)
-            {
-                let message = format!("must have at most {SCHEMA_LEN_MAX} bytes");
-                errors.push(FieldError::new(field, message));
-            }
+        let example = self.example.as_deref().unwrap_or_default();
+        if example.len() > EXAMPLE_LEN_MAX {
+            let message = format!("must have at most {EXAMPLE_LEN_MAX} bytes");
+            errors.push(FieldError::new("example", message));
         }
-        if errors.is_empty() && self.schema.is_some() {
-            // Compiled without looking anything up: a schema must stand by itself.
-            match jsonschema::options().build(&parsed(&self.schema)) {
+        if let Some(schema) = self.schema.as_deref().filter(|_| errors.is_empty()) {
+            match Schema::compile(schema) {
                 Err(error) => {
-                    let message = format!("is not a JSON Schema: {error}");
-                    errors.push(FieldError::new("schema", message));
+                    let field = format!("schema{}", error.pointer);
+                    errors.push(FieldError::new(field, error.problem));
                 }
-                Ok(schema) if self.example.is_some() => {
-                    if let Err(error) = schema.validate(&parsed(&self.example)) {
-                        let message = format!("is not what the schema allows: {error}");
-                        errors.push(FieldError::new("example", message));
-                    }
-                }
-                Ok(_) => {}
+                Ok(schema) => errors.extend(broken(&schema, example)),
             }
         }
         match errors.is_empty() {
             true => Ok(self),
             false => Err(invalid(errors)),
         }
+    }
+}
+
+/// What `example` breaks of its schema, called as ingest calls what a payload breaks.
+fn broken(schema: &Schema, example: &str) -> Vec<FieldError> {
+    let Ok(example) = serde_json::from_str::<Value>(example) else {
+        return Vec::new();
+    };
+    let broken = schema.problems(&example).into_iter();
+    broken
+        .map(|one| FieldError::new(format!("example{}", one.pointer), one.problem))
+        .collect()
+}
+
+/// What a patch leaves of what there was.
+fn written(
+    patch: Option<Option<impl Serialize>>,
+    before: &Option<String>,
+) -> Result<Option<String>, Problem> {
+    match patch {
+        Some(new) => new.as_ref().map(text).transpose(),
+        None => Ok(before.clone()),
     }
 }
 
@@ -231,6 +257,10 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let draft: Draft = call.body()?;
     let tenant_id = call.tenant_id()?;
     if let Some(message) = identity::event_type_problem(&draft.name) {
+        return Err(reply::field("name", message));
+    }
+    if identity::is_reserved_event_type(&draft.name) {
+        let message = "must not begin with `pushrail.`, which names events of our own";
         return Err(reply::field("name", message));
     }
     let said = Said {
@@ -246,9 +276,11 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     if there.map_err(reply::store)?.is_some() {
         return Err(conflict(format!("there is an event type {name}")));
     }
+    fits(call, &tenant_id, 1, said.schema.as_deref()).await?;
     let row = event_types::insert(call.tx()?, &tenant_id, &name, &said.borrowed())
         .await
         .map_err(reply::store)?;
+    tell(call, &row).await?;
     let revision = row.revision;
     let view = View::of(row)?;
     call.audit(done(
@@ -260,6 +292,35 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     ))
     .await?;
     Ok(Reply::created(&view)?.revision(revision))
+}
+
+/// Refuses more than every ingest should keep.
+async fn fits(
+    call: &mut Call,
+    tenant_id: &str,
+    types: i64,
+    schema: Option<&str>,
+) -> Result<(), Problem> {
+    let extent = event_types::extent(call.tx()?, tenant_id).await;
+    let (there, len) = extent.map_err(reply::store)?;
+    let more = schema.map_or(0, str::len) as i64;
+    if there + types > TYPES_MAX {
+        let message = format!("is one too many: a catalogue has at most {TYPES_MAX} event types");
+        return Err(reply::field("name", message));
+    }
+    if more > 0 && len + more > SCHEMAS_LEN_MAX {
+        let message =
+            format!("is too large beside {len} bytes of others: {SCHEMAS_LEN_MAX} are allowed");
+        return Err(reply::field("schema", message));
+    }
+    Ok(())
+}
+
+/// Tells ingest what the type is now.
+async fn tell(call: &mut Call, row: &event_types::EventType) -> Result<(), Problem> {
+    let document = row.document().map_err(reply::store)?;
+    let key = config::key::event_type(&row.tenant_id, &row.name);
+    call.configure(&key, Some(&document)).await
 }
 
 fn done<'a>(
@@ -306,25 +367,27 @@ async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let patch: Patch = call.body()?;
     let before = found(call).await?;
     matches(call.if_match, before.revision)?;
-    let written = |patch: Option<String>, old: &Option<String>| patch.or_else(|| old.clone());
     let said = Said {
         description: patch.description.unwrap_or(before.description.clone()),
         group: patch.group.unwrap_or(before.group_name.clone()),
-        schema: written(patch.schema.as_ref().map(text).transpose()?, &before.schema),
-        example: written(
-            patch.example.as_ref().map(text).transpose()?,
-            &before.example,
-        ),
+        schema: written(patch.schema, &before.schema)?,
+        example: written(patch.example, &before.example)?,
         deprecated: patch.deprecated.unwrap_or(before.deprecated),
     }
     .judged()?;
     let (tenant_id, name) = (before.tenant_id.clone(), before.name.clone());
+    let grown = said
+        .schema
+        .as_deref()
+        .filter(|new| Some(*new) != before.schema.as_deref());
+    fits(call, &tenant_id, 0, grown).await?;
     let seen = Some(before.revision);
     let row = event_types::update(call.tx()?, &tenant_id, &name, &said.borrowed(), seen)
         .await
         .map_err(reply::store)?;
     // Somebody was quicker.
     let row = row.ok_or_else(|| reply::store(pushrail_store::Error::Serialization))?;
+    tell(call, &row).await?;
     let revision = row.revision;
     let (before, after) = (View::of(before)?, View::of(row)?);
     call.audit(done(
@@ -342,9 +405,13 @@ async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let before = found(call).await?;
     matches(call.if_match, before.revision)?;
     let (tenant_id, name) = (before.tenant_id.clone(), before.name.clone());
-    event_types::delete(call.tx()?, &tenant_id, &name)
-        .await
-        .map_err(reply::store)?;
+    let deleted = event_types::delete(call.tx()?, &tenant_id, &name).await;
+    // Whoever was quicker has told of it; what came after is not ours to remove.
+    if !deleted.map_err(reply::store)? {
+        return Err(not_found("event type"));
+    }
+    let key = config::key::event_type(&tenant_id, &name);
+    call.configure(&key, None::<&()>).await?;
     let before = View::of(before)?;
     call.audit(done(
         "event_type.delete",

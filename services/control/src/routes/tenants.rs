@@ -3,9 +3,9 @@
 use http::Method;
 use pushrail_http::Problem;
 use pushrail_kafka_access::User;
-use pushrail_schemas::config;
+use pushrail_schemas::config::{self, EventValidation};
 use pushrail_sink_core::FieldError;
-use pushrail_store::{api_keys, destinations, kafka_credentials, tenants};
+use pushrail_store::{api_keys, destinations, event_types, kafka_credentials, tenants};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,9 @@ struct Draft {
     /// How long an old signing secret signs beside a new one, in seconds; a day when it is not given.
     #[schemars(range(min = 0, max = 2_592_000))]
     rotation_overlap_seconds: Option<i32>,
+    /// Whether events are held to the catalogue of event types as they come in: `off`; `schema`, where the payload of a type
+    /// that has a schema must satisfy it; `catalogue`, where a type must be in the catalogue too. `off` when it is not given.
+    event_validation: Option<EventValidation>,
 }
 
 /// What can be said of a tenant.
@@ -153,6 +156,9 @@ struct Patch {
     /// How long an old signing secret signs beside a new one, in seconds.
     #[schemars(range(min = 0, max = 2_592_000))]
     rotation_overlap_seconds: Option<i32>,
+    /// Whether events are held to the catalogue of event types as they come in: `off`; `schema`, where the payload of a type
+    /// that has a schema must satisfy it; `catalogue`, where a type must be in the catalogue too.
+    event_validation: Option<EventValidation>,
 }
 
 /// A tenant.
@@ -164,6 +170,7 @@ struct View {
     name: String,
     allowed_origins: Vec<String>,
     rotation_overlap_seconds: i32,
+    event_validation: EventValidation,
     created_at: String,
     updated_at: String,
 }
@@ -188,6 +195,7 @@ impl View {
             name: row.name,
             allowed_origins: row.allowed_origins,
             rotation_overlap_seconds: row.rotation_overlap_seconds,
+            event_validation: row.event_validation,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -221,6 +229,9 @@ impl Patch {
             }
             settings.rotation_overlap_seconds = seconds;
         }
+        if let Some(validation) = self.event_validation {
+            settings.event_validation = validation;
+        }
         match errors.is_empty() {
             true => Ok(()),
             false => Err(invalid(errors)),
@@ -240,6 +251,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         name: draft.name,
         allowed_origins: draft.allowed_origins,
         rotation_overlap_seconds: draft.rotation_overlap_seconds,
+        event_validation: draft.event_validation,
     };
     patch.apply(&mut settings)?;
     if tenants::get(call.tx()?, &id)
@@ -264,8 +276,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: shown(&view),
     })
     .await?;
-    call.configure(&config::key::tenant(&id), Some(&tenant))
-        .await?;
+    tell(call, &id).await?;
     let (key, key_view) = super::api_keys::make(call, &id, "first").await?;
     let made = Made {
         tenant: view,
@@ -319,6 +330,7 @@ async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
         name: row.name.clone(),
         allowed_origins: row.allowed_origins.clone(),
         rotation_overlap_seconds: row.rotation_overlap_seconds,
+        event_validation: row.event_validation,
     };
     patch.apply(&mut settings)?;
     let before = View::of(row);
@@ -398,6 +410,13 @@ async fn remove(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     }
     call.configure(&config::key::tenant(&id), None::<&()>)
         .await?;
+    let names = event_types::names(call.tx()?, &id)
+        .await
+        .map_err(reply::store)?;
+    for name in names {
+        let key = config::key::event_type(&id, &name);
+        call.configure(&key, None::<&()>).await?;
+    }
     tenants::delete(call.tx()?, &id)
         .await
         .map_err(reply::store)?;

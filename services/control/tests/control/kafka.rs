@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use pushrail_directory::{Directory, Interest};
 use pushrail_kafka::Connection;
+use pushrail_schemas::config::{EventValidation, Tenant};
 use pushrail_servers::Postgres;
 use pushrail_store::Store;
 use pushrail_testkit::{Cluster, wait_for};
@@ -67,6 +68,42 @@ async fn what_is_decided_is_told_to_kafka_in_order_and_can_be_told_again() {
     })
     .await;
 
+    // The catalogue of event types likewise.
+    let schema = json!({"type": "object"});
+    for name in ["order.completed", "order.opened"] {
+        let draft = json!({"name": name, "schema": schema});
+        control
+            .post("/v1/event-types", &acme.key, draft)
+            .await
+            .is(201);
+    }
+    let known = wait_for("the event type", async || {
+        directory.event_type("acme", "order.completed")
+    })
+    .await;
+    assert_eq!(known.schema.as_deref(), Some(r#"{"type":"object"}"#));
+    let path = "/v1/event-types/order.completed";
+    let bare = json!({"schema": null});
+    control.patch(path, &acme.key, bare).await.is(200);
+    wait_for("its change", async || {
+        let known = directory.event_type("acme", "order.completed");
+        known.filter(|known| known.schema.is_none())
+    })
+    .await;
+    control.delete(path, &acme.key).await.is(204);
+    wait_for("its removal", async || {
+        let known = directory.event_type("acme", "order.completed");
+        known.is_none().then_some(())
+    })
+    .await;
+    let said = json!({"eventValidation": "catalogue"});
+    control.patch("/v1/tenant", &acme.key, said).await.is(200);
+    let validates = |tenant: &Tenant| tenant.event_validation == EventValidation::Catalogue;
+    wait_for("the setting", async || {
+        directory.tenant("acme").filter(|tenant| validates(tenant))
+    })
+    .await;
+
     // A new Kafka, with nothing on it: everything is told again.
     let kept = control
         .webhook(&acme, "c1", "https://example.com/kept")
@@ -77,9 +114,19 @@ async fn what_is_decided_is_told_to_kafka_in_order_and_can_be_told_again() {
     drop(control);
     let control = with_ring(connection, database.clone(), ring).await;
     let store = Store::new(&database, 2).unwrap();
-    assert_eq!(pushrail_control::rebuild(&store).await.unwrap(), 3);
+    assert_eq!(pushrail_control::rebuild(&store).await.unwrap(), 4);
     wait_for("the destination", async || directory.destination(kept)).await;
-    wait_for("the key", async || directory.tenant_of_key(&acme.key)).await;
+    let tenant = wait_for("the key", async || directory.tenant_of_key(&acme.key)).await;
+    assert!(validates(&tenant));
+    let known = directory.event_type("acme", "order.opened");
+    assert!(known.is_some(), "types are told before whoever needs them");
+    // With the tenant everything goes.
+    control.delete("/v1/tenants/acme", ADMIN_KEY).await.is(204);
+    wait_for("the end of its catalogue", async || {
+        let known = directory.event_type("acme", "order.opened");
+        known.is_none().then_some(())
+    })
+    .await;
     drop(control);
 }
 

@@ -175,7 +175,7 @@ async fn event_types_are_kept_judged_and_picked_from() {
         )
         .await;
     bad.is(422);
-    assert_eq!(bad.fields(), ["schema"]);
+    assert_eq!(bad.fields(), ["schema/type"]);
     let bad = control
         .patch(
             "/v1/event-types/order.completed",
@@ -184,7 +184,20 @@ async fn event_types_are_kept_judged_and_picked_from() {
         )
         .await;
     bad.is(422);
-    assert_eq!(bad.fields(), ["example"]);
+    assert_eq!(bad.fields(), ["example/total"]);
+    // Nor may a new schema leave the example behind.
+    let path = "/v1/event-types/order.completed";
+    let left = json!({"schema": {"properties": {"total": {"type": "string"}}}});
+    let bad = control.patch(path, &acme.key, left).await;
+    assert_eq!(bad.fields(), ["example/total"]);
+    let both = json!({"schema": null, "example": null});
+    let bare = control.patch(path, &acme.key, both).await.is(200);
+    assert_eq!(
+        (&bare["schema"], &bare["example"]),
+        (&json!(null), &json!(null))
+    );
+    let again = json!({"schema": made["schema"], "example": made["example"]});
+    control.patch(path, &acme.key, again).await.is(200);
     control
         .post(
             "/v1/event-types",
@@ -208,4 +221,57 @@ async fn event_types_are_kept_judged_and_picked_from() {
         .get("/v1/event-types/order.completed", &acme.key)
         .await
         .is(404);
+}
+
+#[tokio::test]
+async fn a_schema_that_could_hurt_ingest_is_refused_with_its_place() {
+    let control = control().await;
+    let acme = control.tenant("acme").await;
+    for (field, name, schema) in [
+        ("name", "pushrail.test", json!({})),
+        ("schema", "a", json!({"description": "x".repeat(70_000)})),
+        (
+            "schema/$ref",
+            "a",
+            json!({"$ref": "https://example.com/order.json"}),
+        ),
+        (
+            "schema/properties/a/pattern",
+            "a",
+            json!({"properties": {"a": {"pattern": "(?=a)b"}}}),
+        ),
+        ("schema", "a", json!({"properties": {"a": {"$ref": "#"}}})),
+    ] {
+        let draft = json!({"name": name, "schema": schema});
+        let refused = control.post("/v1/event-types", &acme.key, draft).await;
+        refused.is(422);
+        assert_eq!(refused.fields(), [field]);
+    }
+    let listed = control.get("/v1/event-types", &acme.key).await.is(200);
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_tenant_says_what_its_events_are_held_to() {
+    let control = control().await;
+    let acme = control.tenant("acme").await;
+    let own = control.get("/v1/tenant", &acme.key).await.is(200);
+    assert_eq!(own["eventValidation"], "off");
+    let said = json!({"eventValidation": "catalogue"});
+    let own = control.patch("/v1/tenant", &acme.key, said).await.is(200);
+    assert_eq!(own["eventValidation"], "catalogue");
+    // What is left out stays.
+    let named = json!({"name": "Acme"});
+    let own = control.patch("/v1/tenants/acme", ADMIN_KEY, named).await;
+    assert_eq!(own.is(200)["eventValidation"], "catalogue");
+    let wrong = json!({"eventValidation": "strict"});
+    let wrong = control.patch("/v1/tenant", &acme.key, wrong).await;
+    wrong.is(422);
+    assert_eq!(wrong.fields(), ["eventValidation"]);
+    let draft = json!({"tenantId": "globex", "eventValidation": "schema"});
+    let made = control.post("/v1/tenants", ADMIN_KEY, draft).await.is(201);
+    assert_eq!(made["eventValidation"], "schema");
+    let token = control.session(&acme, "c1").await;
+    let said = json!({"eventValidation": "off"});
+    control.patch("/v1/tenant", &token, said).await.is(403);
 }

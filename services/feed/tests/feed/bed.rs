@@ -9,7 +9,7 @@ use pushrail_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
 use pushrail_kafka::rdkafka::util::Timeout;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::attempt::{Attempt, Outcome};
-use pushrail_schemas::config::Tenant;
+use pushrail_schemas::config::{EventValidation, Tenant};
 use pushrail_testkit::{Cluster, Record, headers, wait_until};
 use pushrail_topology::topics;
 use tokio::sync::{Mutex, MutexGuard};
@@ -70,6 +70,7 @@ impl Bed {
             tenant_id: tenant.into(),
             name: tenant.into(),
             audit_feed,
+            event_validation: EventValidation::Off,
         };
         self.writer.put(Config::Tenant(&tenant)).await.unwrap()
     }

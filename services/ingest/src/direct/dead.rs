@@ -6,7 +6,7 @@ use pushrail_schemas::headers;
 use pushrail_topology::topics;
 
 use crate::event::header;
-use crate::input::rules::Rejection;
+use crate::input::rules::{Cause, Rejection};
 use crate::metrics::Reason;
 
 /// Bytes of key, value and headers that a copy may have: what a topic takes, less room for the reason and for framing.
@@ -68,15 +68,17 @@ impl From<Rejection> for Death {
         let lines: Vec<_> = errors
             .map(|error| format!("{} {}", error.field, error.message))
             .collect();
-        let (code, counted) = match rejection.too_large {
-            true => ("too_large", Reason::TooLarge),
-            false => ("invalid_event", Reason::Invalid),
+        let code = match rejection.cause {
+            Cause::Invalid => "invalid_event",
+            Cause::TooLarge => "too_large",
+            Cause::Schema => "schema_not_satisfied",
+            Cause::Uncatalogued => "event_type_unknown",
         };
         Death {
             reason: "invalid",
             code,
             detail: lines.join("; "),
-            counted,
+            counted: rejection.cause.into(),
         }
     }
 }

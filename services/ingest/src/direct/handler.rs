@@ -7,6 +7,7 @@ use std::time::Duration;
 use pushrail_kafka::TopicPartition;
 use pushrail_kafka::relay::{Counters, Flow, Handler, Incoming, Outbox};
 use pushrail_obs::{Condition, Span, SpanKind, Traceparent};
+use pushrail_schemas::config::Tenant;
 use pushrail_schemas::event_input::EventInput;
 use pushrail_schemas::{headers, identity, wire};
 use pushrail_topology::topics;
@@ -85,16 +86,17 @@ impl Direct {
             .map_err(|error| Death::undecodable("unreadable", error.to_string()))?;
         let now_us = self.shared.clock.now_us();
         let draft = judge(&input, record, &self.shared.limits, now_us)?;
-        self.write(tenant, &draft, record, now_us);
+        let draft = self.shared.catalogue.judge(&tenant, draft)?;
+        self.write(&tenant.tenant_id, &draft, record, now_us);
         Ok(())
     }
 
     /// The tenant that the topic belongs to.
-    fn tenant<'r>(&self, record: &Incoming<'r>) -> Result<&'r str, Stop> {
+    fn tenant(&self, record: &Incoming<'_>) -> Result<Arc<Tenant>, Stop> {
         let topic = record.topic;
         let tenant = topics::tenant_of_direct(topic)
             .ok_or_else(|| Death::foreign("foreign_topic", format!("{topic} names no tenant")))?;
-        if self.shared.keys.has_tenant(tenant) {
+        if let Some(tenant) = self.shared.keys.tenant(tenant) {
             return Ok(tenant);
         }
         let age_ms = self.shared.clock.now_ms() - record.timestamp_ms.unwrap_or(0);

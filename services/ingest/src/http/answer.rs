@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use pushrail_http::Problem;
 use uuid::Uuid;
 
-use crate::input::rules::Rejection;
+use crate::input::rules::{Cause, Rejection};
 
 /// Seconds after which a request that Kafka did not confirm is worth repeating.
 const RETRY_UNCONFIRMED_S: u32 = 2;
@@ -24,13 +24,15 @@ pub(super) fn accepted(event_id: Uuid, received_at: &str) -> Response {
 
 /// A rejected event.
 pub(super) fn rejected(rejection: Rejection) -> Problem {
-    let problem = match rejection.too_large {
-        true => Problem::new(
+    let problem = match rejection.cause {
+        Cause::TooLarge => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "The request is too large",
         ),
-        false => invalid("invalid-event", "The event is not valid"),
+        Cause::Invalid | Cause::Schema | Cause::Uncatalogued => {
+            invalid("invalid-event", "The event is not valid")
+        }
     };
     rejection
         .errors

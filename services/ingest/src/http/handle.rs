@@ -88,6 +88,8 @@ async fn accept(
             traceparent: traceparent.as_deref(),
         },
         limits: &settings.limits,
+        tenant: &tenant,
+        catalogue: &app.catalogue,
         events_max: settings.batch_events_max,
     };
     let digest = match route {
@@ -159,16 +161,12 @@ async fn confirm(
 }
 
 fn count_rejections(app: &App, digest: &Digest) {
-    if digest.rejected > 0 {
-        let rejections = digest
-            .results
-            .iter()
-            .filter_map(|result| result.as_ref().err());
-        let too_large = rejections.filter(|rejection| rejection.too_large).count();
-        let invalid = digest.rejected - too_large;
-        app.metrics
-            .rejected(Origin::Http, Reason::TooLarge, too_large);
-        app.metrics.rejected(Origin::Http, Reason::Invalid, invalid);
+    if digest.rejected == 0 {
+        return;
+    }
+    for rejection in digest.results.iter().filter_map(|one| one.as_ref().err()) {
+        let reason = rejection.cause.into();
+        app.metrics.rejected(Origin::Http, reason, 1);
     }
 }
 

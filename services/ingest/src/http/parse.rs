@@ -1,9 +1,11 @@
 //! From a body to records: every event judged on its own, nothing written yet.
 
 use pushrail_http::Problem;
+use pushrail_schemas::config::Tenant;
 use uuid::Uuid;
 
 use super::media::Media;
+use crate::catalogue::Catalogue;
 use crate::event::{Batch, Envelope, Id};
 use crate::input::rules::{Limits, Rejection};
 use crate::input::{self, Draft, names::Name};
@@ -25,6 +27,8 @@ const ERRORS_MAX: usize = 500;
 pub(super) struct Context<'a> {
     pub(super) envelope: Envelope<'a>,
     pub(super) limits: &'a Limits,
+    pub(super) tenant: &'a Tenant,
+    pub(super) catalogue: &'a Catalogue,
     pub(super) events_max: usize,
 }
 
@@ -179,8 +183,9 @@ impl Digest {
     ) -> Result<(), SyntaxError> {
         let envelope = &context.envelope;
         let now_us = envelope.received_at_us;
-        let judged =
-            input::read(scanner, context.limits, now_us)?.and_then(|draft| with_key(draft, key));
+        let judged = input::read(scanner, context.limits, now_us)?
+            .and_then(|draft| with_key(draft, key))
+            .and_then(|draft| context.catalogue.judge(context.tenant, draft));
         match judged {
             Ok(draft) => {
                 let id = Id::of_key(envelope.tenant, &draft)

@@ -44,8 +44,20 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     pub errors: Vec<FieldProblem>,
+    pub cause: Cause,
+}
+
+/// What kind of rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// One of those that hold for all.
+    Invalid,
     /// The payload exceeds its limit, and that is all that is wrong.
-    pub too_large: bool,
+    TooLarge,
+    /// The schema that the tenant gave the type.
+    Schema,
+    /// The type is not in the tenant's catalogue.
+    Uncatalogued,
 }
 
 impl Rejection {
@@ -56,7 +68,7 @@ impl Rejection {
         }];
         Rejection {
             errors,
-            too_large: false,
+            cause: Cause::Invalid,
         }
     }
 }
@@ -109,7 +121,10 @@ impl<'l> Rules<'l> {
 
     pub fn rejection(self) -> Rejection {
         Rejection {
-            too_large: self.too_large && self.errors.len() == 1,
+            cause: match self.too_large && self.errors.len() == 1 {
+                true => Cause::TooLarge,
+                false => Cause::Invalid,
+            },
             errors: self.errors,
         }
     }
@@ -132,6 +147,11 @@ impl<'l> Rules<'l> {
         if let Some(problem) = identity::event_type_problem(text) {
             let shown = json::shown(text);
             self.refuse(NAME, format!("{problem}; it is `{shown}`"));
+        } else if identity::is_reserved_event_type(text) {
+            self.refuse(
+                NAME,
+                "must not begin with `pushrail.`, which names events of our own",
+            );
         }
     }
 

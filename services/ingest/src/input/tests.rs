@@ -1,4 +1,4 @@
-use super::rules::{Limits, Rejection};
+use super::rules::{Cause, Limits, Rejection};
 use super::*;
 
 const NOW_US: i64 = 1_782_900_000_000_000;
@@ -121,6 +121,21 @@ fn an_event_type_is_dotted_names() {
 }
 
 #[test]
+fn types_of_our_own_are_nobody_elses() {
+    let (field, message) = problem("eventType", "\"pushrail.test\"");
+    assert_eq!(field, "eventType");
+    assert!(message.contains("`pushrail.`"), "{message}");
+    for theirs in [
+        "pushrail",
+        "pushrailing.done",
+        "order.pushrail.test",
+        "Pushrail.test",
+    ] {
+        event(&with("eventType", &format!("{theirs:?}"))).unwrap();
+    }
+}
+
+#[test]
 fn a_time_that_is_hardly_meant_is_refused() {
     for bad in ["1999-12-31T23:59:59Z", "2026-07-02T10:00:01Z", "yesterday"] {
         assert_eq!(problem("occurredAt", &format!("{bad:?}")).0, "occurredAt");
@@ -136,7 +151,7 @@ fn a_payload_at_its_limit_passes_and_one_byte_more_does_not() {
     assert_eq!(event(&text).unwrap().payload.len(), limit);
     let text = with("payload", &payload(limit + 1));
     let rejection = event(&text).unwrap_err();
-    assert!(rejection.too_large);
+    assert_eq!(rejection.cause, Cause::TooLarge);
     assert!(
         rejection.errors[0]
             .message

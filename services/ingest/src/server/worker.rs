@@ -36,6 +36,7 @@ pub(super) async fn run(
     let router = http::router(Arc::new(App {
         settings: Arc::clone(settings),
         keys: Arc::clone(&shared.keys),
+        catalogue: Arc::clone(&shared.catalogue),
         publisher: publisher.clone(),
         budget,
         metrics: shared.metrics.clone(),

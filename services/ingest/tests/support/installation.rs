@@ -13,7 +13,7 @@ use pushrail_ingest::{Settings, Surroundings};
 use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::Event;
-use pushrail_schemas::config::{ApiKey, Tenant};
+use pushrail_schemas::config::{ApiKey, EventType, EventValidation, Tenant};
 use pushrail_schemas::registry::Registry;
 use pushrail_testkit::{Cluster, Record};
 use pushrail_topology::topics;
@@ -41,6 +41,7 @@ pub async fn tenant(cluster: &Cluster, id: &str) -> String {
         tenant_id: id.into(),
         name: id.into(),
         audit_feed: false,
+        event_validation: EventValidation::Off,
     };
     writer.put(Config::Tenant(&tenant)).await.unwrap();
     let key = format!("key-of-{id}");
@@ -51,6 +52,29 @@ pub async fn tenant(cluster: &Cluster, id: &str) -> String {
     };
     writer.put(Config::ApiKey(&record)).await.unwrap();
     key
+}
+
+/// Says what the tenant's events are held to.
+pub async fn validate(cluster: &Cluster, id: &str, event_validation: EventValidation) {
+    let writer = Writer::connect(&cluster.connection()).unwrap();
+    let tenant = Tenant {
+        tenant_id: id.into(),
+        name: id.into(),
+        audit_feed: false,
+        event_validation,
+    };
+    writer.put(Config::Tenant(&tenant)).await.unwrap();
+}
+
+/// Puts an event type into the tenant's catalogue.
+pub async fn declare(cluster: &Cluster, tenant: &str, name: &str, schema: Option<&Value>) {
+    let writer = Writer::connect(&cluster.connection()).unwrap();
+    let known = EventType {
+        tenant_id: tenant.into(),
+        name: name.into(),
+        schema: schema.map(|schema| serde_json::value::to_raw_value(schema).unwrap()),
+    };
+    writer.put(Config::EventType(&known)).await.unwrap();
 }
 
 pub async fn revoke(cluster: &Cluster, tenant: &str) {
@@ -78,7 +102,7 @@ impl Ingest {
     /// Starts one, and returns when it is ready.
     pub async fn start(cluster: &Cluster, settings: Settings) -> Self {
         let (metrics, health) = (Metrics::new(), Health::new());
-        let interest = Interest::keys();
+        let interest = Interest::keys_and_event_types();
         let surroundings = Surroundings {
             directory: Directory::start(&cluster.connection(), interest).unwrap(),
             registry: Arc::new(Registry::new(&cluster.registry_url, None).unwrap()),

@@ -5,6 +5,7 @@
     reason = "each test binary uses its own part"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use pushrail_clock::Clock;
+use pushrail_directory::EventType;
 use pushrail_ingest::Settings;
 use pushrail_ingest::budget::{Budget, Reservation};
+use pushrail_ingest::catalogue::{Catalogue, Types};
 use pushrail_ingest::event::Batch;
 use pushrail_ingest::http::forward::{Forward, WITHIN};
 use pushrail_ingest::http::{App, router};
@@ -25,7 +28,7 @@ use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::message::Headers as _;
 use pushrail_obs::Metrics as Registry;
 use pushrail_schemas::Event;
-use pushrail_schemas::config::Tenant;
+use pushrail_schemas::config::{EventValidation, Tenant};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
@@ -33,26 +36,48 @@ use tower::ServiceExt as _;
 pub const KEY: &str = "pr_test_key";
 pub const TENANT: &str = "acme";
 
-/// One tenant, one key.
-pub struct OneKey;
+/// One tenant, one key, and a catalogue.
+#[derive(Default)]
+pub struct OneKey {
+    pub validation: EventValidation,
+    /// By name.
+    pub types: Mutex<BTreeMap<String, Arc<EventType>>>,
+}
+
+impl OneKey {
+    /// A type with or without a schema.
+    pub fn declare(&self, name: &str, schema: Option<Value>) {
+        let schema = schema.map(|schema| schema.to_string().into());
+        let known = Arc::new(EventType { schema });
+        self.types.lock().unwrap().insert(name.into(), known);
+    }
+}
 
 impl Keys for OneKey {
     fn tenant_of_key(&self, key: &str) -> Option<Arc<Tenant>> {
-        (key == KEY).then(|| {
+        (key == KEY).then(|| self.tenant(TENANT).unwrap())
+    }
+
+    fn tenant(&self, id: &str) -> Option<Arc<Tenant>> {
+        (id == TENANT).then(|| {
             Arc::new(Tenant {
                 tenant_id: TENANT.into(),
                 name: "Acme".into(),
                 audit_feed: false,
+                event_validation: self.validation,
             })
         })
     }
 
-    fn has_tenant(&self, tenant: &str) -> bool {
-        tenant == TENANT
-    }
-
     fn is_ready(&self) -> bool {
         true
+    }
+}
+
+impl Types for OneKey {
+    fn event_type(&self, tenant: &str, name: &str) -> Option<Arc<EventType>> {
+        assert_eq!(tenant, TENANT);
+        self.types.lock().unwrap().get(name).cloned()
     }
 }
 
@@ -102,6 +127,7 @@ impl Publish for Recorder {
 /// An edge to post to.
 pub struct Edge {
     pub recorder: Arc<Recorder>,
+    pub tenant: Arc<OneKey>,
     pub metrics: Registry,
     router: Router,
 }
@@ -122,8 +148,22 @@ impl Edge {
         Edge::forwarding(settings, WITHIN)
     }
 
+    /// Whose tenant's events are held to its catalogue.
+    pub fn validating(validation: EventValidation) -> Self {
+        let tenant = OneKey {
+            validation,
+            ..OneKey::default()
+        };
+        Edge::of(settings(), WITHIN, tenant)
+    }
+
     /// Waits no longer than `within` for the control plane.
     pub fn forwarding(settings: Settings, within: Duration) -> Self {
+        Edge::of(settings, within, OneKey::default())
+    }
+
+    fn of(settings: Settings, within: Duration, tenant: OneKey) -> Self {
+        let tenant = Arc::new(tenant);
         settings.check().unwrap();
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
@@ -140,7 +180,8 @@ impl Edge {
                 .as_ref()
                 .and_then(|address| Forward::new(address, within)),
             settings: Arc::new(settings),
-            keys: Arc::new(OneKey),
+            keys: tenant.clone(),
+            catalogue: Arc::new(Catalogue::new(tenant.clone(), metrics.clone())),
             publisher: recorder.clone(),
             budget,
             metrics,
@@ -149,6 +190,7 @@ impl Edge {
         }));
         Edge {
             recorder,
+            tenant,
             metrics: registry,
             router,
         }

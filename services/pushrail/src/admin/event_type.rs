@@ -16,7 +16,8 @@ Examples:
     Add(Box<Add>),
     /// List the event types of the tenant's catalogue.
     List(ApiArgs),
-    /// Remove an event type from the catalogue. Its events are accepted as before.
+    /// Remove an event type from the catalogue. Its events are refused from then on where the tenant's event validation is
+    /// `catalogue`, and accepted otherwise.
     Remove(Remove),
 }
 
@@ -29,10 +30,10 @@ pub(crate) struct Add {
     /// Under which the portal shows it.
     #[arg(long, value_name = "TEXT")]
     group: Option<String>,
-    /// JSON Schema of the payload, or @FILE.
+    /// JSON Schema of the payload, or @FILE. Payloads are held to it where the tenant's event validation is not `off`.
     #[arg(long, value_name = "JSON")]
     schema: Option<String>,
-    /// An example payload, or @FILE.
+    /// An example payload, or @FILE; it satisfies the schema.
     #[arg(long, value_name = "JSON")]
     example: Option<String>,
     /// Nobody should begin to use it.
@@ -82,13 +83,16 @@ impl Add {
 }
 
 async fn add(args: &Add) -> anyhow::Result<()> {
-    let api = args.api.tenant()?.flags(|field| match field {
-        "description" => Some("--description"),
-        "group" => Some("--group"),
-        "schema" => Some("--schema"),
-        "example" => Some("--example"),
-        _ => None,
-    });
+    let api = args
+        .api
+        .tenant()?
+        .flags(|field| match field.split('/').next() {
+            Some("description") => Some("--description"),
+            Some("group") => Some("--group"),
+            Some("schema") => Some("--schema"),
+            Some("example") => Some("--example"),
+            _ => None,
+        });
     let made = api.post(&["event-types"], &args.draft()?).await?;
     match api.json {
         true => out!("{made}"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use pushrail_schemas::config::EventValidation;
 use pushrail_settings::parse_duration;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -23,8 +24,9 @@ Examples:
     Show(Show),
     /// Change a tenant: the API key's own when none is named. What is not given stays.
     #[command(after_help = "\
-Example:
-  pushrail admin tenant update --origin https://app.example.com --rotation-overlap 48h")]
+Examples:
+  pushrail admin tenant update --origin https://app.example.com --rotation-overlap 48h
+  pushrail admin tenant update --event-validation schema")]
     Update(Update),
     /// Remove a tenant with everything that belongs to it. What is owed to its destinations is dead-lettered.
     Remove(Remove),
@@ -75,6 +77,10 @@ pub(crate) struct SaidArgs {
     /// How long an old signing secret signs beside a new one.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     rotation_overlap: Option<Duration>,
+    /// Whether events are held to the catalogue of event types as they come in: off; schema, where payloads must satisfy the
+    /// schema of their type; catalogue, where types must be in the catalogue too.
+    #[arg(long, value_name = "off|schema|catalogue")]
+    event_validation: Option<EventValidation>,
 }
 
 impl SaidArgs {
@@ -89,6 +95,9 @@ impl SaidArgs {
         if let Some(overlap) = self.rotation_overlap {
             said.insert("rotationOverlapSeconds".into(), json!(overlap.as_secs()));
         }
+        if let Some(validation) = self.event_validation {
+            said.insert("eventValidation".into(), json!(validation));
+        }
         said
     }
 }
@@ -98,6 +107,7 @@ fn flag_of(field: &str) -> Option<&'static str> {
         ("name", "--name"),
         ("allowedOrigins", "--origin"),
         ("rotationOverlapSeconds", "--rotation-overlap"),
+        ("eventValidation", "--event-validation"),
     ];
     let found = flags.into_iter().find(|(name, _)| field.starts_with(name));
     found.map(|(_, flag)| flag)
@@ -188,5 +198,6 @@ fn print(api: &Api, tenant: &Value) {
         .collect();
     out!("  origins           {}", origins.join(", "));
     out!("  rotation overlap  {} s", tenant["rotationOverlapSeconds"]);
+    out!("  event validation  {}", text(tenant, "eventValidation"));
     out!("  made              {}", text(tenant, "createdAt"));
 }

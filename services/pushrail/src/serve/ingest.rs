@@ -153,7 +153,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let settings = args.settings();
     settings.check()?;
     process::run("ingest", &args.ops, 1, async |service| {
-        let directory = Directory::start(&settings.connection, Interest::keys())?;
+        let directory = Directory::start(&settings.connection, Interest::keys_and_event_types())?;
         directory.register(&service.metrics);
         let surroundings = pushrail_ingest::Surroundings {
             directory,

@@ -104,7 +104,7 @@ async fn what_is_refused_names_the_way_out_and_changes_nothing() {
         ("admin event-type add a..b", "name"),
         (
             "admin event-type add a.b --schema {\"type\":1}",
-            "schema (--schema)",
+            "schema/type (--schema)",
         ),
         ("admin audit list --since yesterday", "since (--since)"),
         (
@@ -248,8 +248,10 @@ async fn tenants_sessions_event_types_and_the_trail_are_a_command_each() {
         "{printed}"
     );
     assert!(installation.ok("admin tenant list").contains("globex"));
-    let changed = installation.json("admin tenant update globex --rotation-overlap 1h");
+    let changed = installation
+        .json("admin tenant update globex --rotation-overlap 1h --event-validation schema");
     assert_eq!(changed["rotationOverlapSeconds"], 3_600);
+    assert_eq!(changed["eventValidation"], "schema");
     assert_eq!(installation.json("admin tenant show globex"), changed);
     assert_eq!(installation.json("admin tenant show")["tenantId"], "acme");
     assert!(

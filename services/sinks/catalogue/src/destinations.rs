@@ -28,7 +28,7 @@ impl Destinations for Configured {
             loop {
                 match changes.try_recv()? {
                     Change::Destination(id) | Change::Removed(id) => return Some(id),
-                    Change::Tenant(_) | Change::ApiKey(_) => {}
+                    Change::Tenant(_) | Change::ApiKey(_) | Change::EventType { .. } => {}
                 }
             }
         })
