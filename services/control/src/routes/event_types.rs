@@ -204,12 +204,12 @@ impl Said {
             // Compiled without looking anything up: a schema must stand by itself.
             match jsonschema::options().build(&parsed(&self.schema)) {
                 Err(error) => {
-                    let message = format!("is not a JSON Schema: {error}");
+                    let message = format!("is not a JSON Schema: {}", error.masked());
                     errors.push(FieldError::new("schema", message));
                 }
                 Ok(schema) if self.example.is_some() => {
                     if let Err(error) = schema.validate(&parsed(&self.example)) {
-                        let message = format!("is not what the schema allows: {error}");
+                        let message = format!("is not what the schema allows: {}", error.masked());
                         errors.push(FieldError::new("example", message));
                     }
                 }
