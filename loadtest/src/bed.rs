@@ -1,5 +1,5 @@
-//! A test bed: real Kafka and schema registry in a folder of their own, topics and schemas in place, a tenant with an
-//! API key, a key ring. Everything is on loopback and ends with the bed.
+//! A test bed: real Kafka and schema registry in a folder of their own, topics and schemas in place, a key ring and, where
+//! no control plane makes one ([`crate::plane`]), a tenant with an API key. Everything is on loopback and ends with the bed.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,16 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Starts everything. `label` names the folder.
+    /// Starts everything, with a tenant. `label` names the folder.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
+        let mut bed = Self::without_tenant(label).await?;
+        bed.api_key = format!("pk_{}", uuid::Uuid::new_v4().simple());
+        bed.write_tenant()?;
+        Ok(bed)
+    }
+
+    /// The same for whoever makes tenants in another way; there is no API key.
+    pub async fn without_tenant(label: &str) -> anyhow::Result<Self> {
         let binary = binary()?;
         eprintln!("{label}: starting Kafka and the schema registry");
         let folder = tempfile::Builder::new()
@@ -42,17 +50,15 @@ impl Bed {
         let registry = Registry::builder(folder.path().join("registry"));
         let (kafka, registry) = tokio::try_join!(kafka.start(), registry.start())?;
         let ids = apply_topology(&kafka.bootstrap(), &registry.url()).await?;
-        let bed = Bed {
+        Ok(Bed {
             folder,
             kafka,
             registry,
             ids,
             ring: KeyRing::generate()?,
-            api_key: format!("pk_{}", uuid::Uuid::new_v4().simple()),
+            api_key: String::new(),
             binary,
-        };
-        bed.write_tenant()?;
-        Ok(bed)
+        })
     }
 
     pub fn bootstrap(&self) -> String {

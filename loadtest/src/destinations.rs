@@ -78,35 +78,57 @@ impl Family {
 
     fn record(&self, ring: &KeyRing, number: u32, url: &str) -> anyhow::Result<(String, Vec<u8>)> {
         let customer = sample::customer(self.customers[number as usize]);
-        let id = self.ids[number as usize];
-        let config = RawValue::from_string(serde_json::json!({ "url": url }).to_string())?;
-        let mut destination = Destination {
-            destination_id: id,
-            tenant_id: TENANT.into(),
-            customer_id: identity::customer_id(TENANT, &customer),
-            customer_external_id: customer.into(),
-            kind: "webhook".into(),
-            name: format!("receiver {number}").into(),
-            state: State::Active,
-            version: 1,
-            config,
-            secrets: None,
-            event_types: vec![sample::EVENT_TYPE.into()],
-            filter: None,
-            transform: Vec::new(),
-            retry: self.retry.clone(),
-            rate_limit: None,
-            payload_mode: PayloadMode::Full,
-            timeout_ms: Some(self.timeout_ms),
+        let name = format!("receiver {number}");
+        let who = Who {
+            tenant_id: TENANT,
+            customer: &customer,
+            id: self.ids[number as usize],
         };
-        let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));
-        let secrets = serde_json::json!({ "signingSecret": secret }).to_string();
-        destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.as_bytes())?);
+        let mut destination = webhook(ring, who, &name, url)?;
+        destination.retry = self.retry.clone();
+        destination.timeout_ms = Some(self.timeout_ms);
         Ok((
-            config::key::destination(id),
+            config::key::destination(destination.destination_id),
             serde_json::to_vec(&destination)?,
         ))
     }
+}
+
+/// Whose a destination is.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    pub tenant_id: &'a str,
+    /// The vendor's name of its customer.
+    pub customer: &'a str,
+    pub id: Uuid,
+}
+
+/// A webhook that wants [`sample::EVENT_TYPE`], its secret sealed.
+pub fn webhook(ring: &KeyRing, who: Who<'_>, name: &str, url: &str) -> anyhow::Result<Destination> {
+    let config = RawValue::from_string(serde_json::json!({ "url": url }).to_string())?;
+    let mut destination = Destination {
+        destination_id: who.id,
+        tenant_id: who.tenant_id.into(),
+        customer_id: identity::customer_id(who.tenant_id, who.customer),
+        customer_external_id: who.customer.into(),
+        kind: "webhook".into(),
+        name: name.into(),
+        state: State::Active,
+        version: 1,
+        config,
+        secrets: None,
+        event_types: vec![sample::EVENT_TYPE.into()],
+        filter: None,
+        transform: Vec::new(),
+        retry: RetryPolicy::default(),
+        rate_limit: None,
+        payload_mode: PayloadMode::Full,
+        timeout_ms: None,
+    };
+    let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));
+    let secrets = serde_json::json!({ "signingSecret": secret }).to_string();
+    destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.as_bytes())?);
+    Ok(destination)
 }
 
 /// The partition that `partitioner=murmur2_random` and Java's clients choose for a key.

@@ -51,6 +51,16 @@ enum Proof {
     Conservation,
     /// Malformed requests, records and configurations: what each is told
     BadInput,
+    /// Signing secrets replaced while events flow
+    Rotation,
+    /// PostgreSQL killed while the API is in use and events flow
+    Database,
+    /// How soon a change of configuration is in force
+    Propagation,
+    /// 100,000 destinations: memory, start, look-up, latency
+    Destinations,
+    /// Planted credentials, looked for everywhere
+    Secrets,
 }
 
 impl Proof {
@@ -63,6 +73,11 @@ impl Proof {
             Proof::Scaling => Scenario::Scaling,
             Proof::Conservation => Scenario::Conservation,
             Proof::BadInput => Scenario::BadInput,
+            Proof::Rotation => Scenario::Rotation,
+            Proof::Database => Scenario::Database,
+            Proof::Propagation => Scenario::Propagation,
+            Proof::Destinations => Scenario::Destinations,
+            Proof::Secrets => Scenario::Secrets,
         }
     }
 }

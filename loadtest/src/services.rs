@@ -25,6 +25,7 @@ pub enum Kind {
     Sink,
     Retry,
     Control,
+    Feed,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
             Kind::Sink => "sink",
             Kind::Retry => "retry",
             Kind::Control => "control",
+            Kind::Feed => "feed",
         }
     }
 
@@ -55,7 +57,7 @@ impl Kind {
             .map(String::from)
             .to_vec(),
             Kind::Control => vec!["control".into(), "--listen".into(), listen.to_string()],
-            Kind::Router | Kind::Retry => vec![self.name().into()],
+            Kind::Router | Kind::Retry | Kind::Feed => vec![self.name().into()],
         }
     }
 }

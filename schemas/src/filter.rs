@@ -274,10 +274,7 @@ impl Reader {
             Some(op) => Some(op),
             None => {
                 let names: Vec<_> = Op::ALL.iter().map(|(name, _)| *name).collect();
-                self.report(
-                    at,
-                    format!("must be one of {}, not {value}", names.join(", ")),
-                )
+                self.report(at, format!("must be one of {}", names.join(", ")))
             }
         }
     }

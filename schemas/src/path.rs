@@ -3,7 +3,7 @@
 /// Longest path, in bytes.
 pub const LEN_MAX: usize = 512;
 
-/// What is wrong with `path`; `None` when it is well formed.
+/// What is wrong with `path`; `None` when it is well formed. The path itself is not repeated.
 pub fn problem(path: &str) -> Option<String> {
     if path.len() > LEN_MAX {
         return Some(format!(
@@ -14,16 +14,12 @@ pub fn problem(path: &str) -> Option<String> {
     let mut segments = path.split('.');
     match segments.next() {
         Some("payload" | "metadata") => {}
-        Some(first) => {
-            return Some(format!(
-                "must start with payload or metadata, not {first:?}"
-            ));
-        }
+        Some(_) => return Some("must start with payload or metadata".into()),
         None => return Some("is empty".into()),
     }
     segments
         .any(str::is_empty)
-        .then(|| format!("has an empty name between its dots: {path:?}"))
+        .then(|| "has an empty name between its dots".into())
 }
 
 /// As [`problem`], for a path that must name something inside `payload` or `metadata` and not the whole of it.

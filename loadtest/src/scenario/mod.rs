@@ -2,10 +2,15 @@
 
 mod bad_input;
 mod conservation;
+mod database;
+mod destinations;
 mod end_to_end;
 mod isolation;
 mod memory;
+mod propagation;
+mod rotation;
 mod scaling;
+mod secrets;
 mod speed;
 mod wait;
 
@@ -25,6 +30,11 @@ pub enum Scenario {
     Memory,
     Scaling,
     BadInput,
+    Rotation,
+    Database,
+    Propagation,
+    Destinations,
+    Secrets,
 }
 
 /// How a scenario is run.
@@ -37,7 +47,7 @@ pub struct Options {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 7] = [
+    pub const ALL: [Scenario; 12] = [
         Scenario::Speed,
         Scenario::EndToEnd,
         Scenario::Isolation,
@@ -45,6 +55,11 @@ impl Scenario {
         Scenario::Scaling,
         Scenario::Conservation,
         Scenario::BadInput,
+        Scenario::Rotation,
+        Scenario::Database,
+        Scenario::Propagation,
+        Scenario::Destinations,
+        Scenario::Secrets,
     ];
 
     /// Longest that it may take.
@@ -78,6 +93,11 @@ impl Scenario {
             Scenario::Memory => memory::run(options).await,
             Scenario::Scaling => scaling::run(options).await,
             Scenario::BadInput => bad_input::run(options).await,
+            Scenario::Rotation => rotation::run(options).await,
+            Scenario::Database => database::run(options).await,
+            Scenario::Propagation => propagation::run(options).await,
+            Scenario::Destinations => destinations::run(options).await,
+            Scenario::Secrets => secrets::run(options).await,
         }
     }
 }

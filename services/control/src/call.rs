@@ -242,7 +242,7 @@ fn refused_body(error: &serde_path_to_error::Error<serde_json::Error>) -> Proble
         return malformed(format!("the body is not JSON: {inner}"));
     }
     let path = error.path().to_string();
-    let message = inner.to_string();
+    let message = pushrail_sink_core::without_value(inner);
     // serde names a missing or unknown field in its message and not in the path.
     let named = ["missing field `", "unknown field `"]
         .iter()
@@ -253,7 +253,5 @@ fn refused_body(error: &serde_path_to_error::Error<serde_json::Error>) -> Proble
         (".", None) => "body".to_owned(),
         (path, _) => path.to_owned(),
     };
-    // Where in the text it is says nothing that the field does not.
-    let message = message.split(" at line ").next().unwrap_or_default();
     reply::invalid(vec![FieldError::new(field, message)])
 }

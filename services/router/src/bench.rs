@@ -1,4 +1,4 @@
-//! The pure part of the router, driven for `examples/bench_route.rs`. Not for services.
+//! The pure part of the router, driven for `examples/bench_route.rs` and the load test. Not for services.
 
 use std::hint::black_box;
 
@@ -23,6 +23,7 @@ pub enum Case {
     OneMatch,
     OneMatchDeduplicated,
     OneMatchOfOneCustomer,
+    OneMatchOfManyTenants,
     FilterPasses,
     Filtered,
     Transform,
@@ -30,11 +31,12 @@ pub enum Case {
 }
 
 impl Case {
-    pub const ALL: [Case; 8] = [
+    pub const ALL: [Case; 9] = [
         Case::NoMatch,
         Case::OneMatch,
         Case::OneMatchDeduplicated,
         Case::OneMatchOfOneCustomer,
+        Case::OneMatchOfManyTenants,
         Case::FilterPasses,
         Case::Filtered,
         Case::Transform,
@@ -47,6 +49,7 @@ impl Case {
             Case::OneMatch => "one match",
             Case::OneMatchDeduplicated => "one match, idempotency key",
             Case::OneMatchOfOneCustomer => "one match, all destinations one customer's",
+            Case::OneMatchOfManyTenants => "one match, the others of many tenants",
             Case::FilterPasses => "one match with a filter of 3, passes",
             Case::Filtered => "one match with a filter of 3, recorded",
             Case::Transform => "one match with a transform of 3 steps",
@@ -64,6 +67,8 @@ pub struct Bench {
 }
 
 const TENANT: &str = "acme";
+/// Destinations of each other tenant, where there are some.
+const OF_A_TENANT: usize = 200;
 
 impl Bench {
     pub fn new(case: Case, destinations: usize) -> Self {
@@ -82,6 +87,20 @@ impl Bench {
 
     pub fn destinations(&self) -> usize {
         self.index.len()
+    }
+
+    /// Nanoseconds of finding who wants an event, and nothing else.
+    pub fn find(&self) -> f64 {
+        const EVENTS: u32 = 1_000_000;
+        let customer = identity::customer_id(TENANT, "c-0");
+        let mut found = Vec::new();
+        let started = Instant::now();
+        for _ in 0..EVENTS {
+            let wanted = black_box((TENANT, customer, "order.completed"));
+            self.index.find(wanted.0, wanted.1, wanted.2, &mut found);
+            black_box(&found);
+        }
+        started.elapsed().as_nanos() as f64 / f64::from(EVENTS)
     }
 
     /// Nanoseconds an event.
@@ -142,10 +161,14 @@ fn destination(case: Case, number: usize) -> Destination {
             json!(["order.*", "user.created"]),
         ),
     };
+    let tenant = match case {
+        Case::OneMatchOfManyTenants if number >= ours => format!("tenant-{}", number / OF_A_TENANT),
+        _ => TENANT.to_owned(),
+    };
     let mut value = json!({
         "destinationId": Uuid::from_u64_pair(2, number as u64),
-        "tenantId": TENANT,
-        "customerId": identity::customer_id(TENANT, &customer),
+        "tenantId": tenant,
+        "customerId": identity::customer_id(&tenant, &customer),
         "customerExternalId": customer,
         "kind": "webhook",
         "name": "bench",

@@ -48,7 +48,7 @@ fn every_event() -> Vec<Box<str>> {
 }
 
 impl Draft {
-    /// Reads a draft. Only its shape is judged here, and no message repeats a value of `secrets`.
+    /// Reads a draft. Only its shape is judged here, and no message repeats a value.
     pub fn parse(object: Map<String, Value>) -> Result<Self, Error> {
         let missing = ["tenantId", "customerExternalId", "kind"]
             .into_iter()
@@ -69,7 +69,10 @@ impl Draft {
             } else {
                 path
             };
-            Error::Invalid(vec![FieldError::new(field, error.inner().to_string())])
+            Error::Invalid(vec![FieldError::new(
+                field,
+                pushrail_sink_core::without_value(error.inner()),
+            )])
         })
     }
 }

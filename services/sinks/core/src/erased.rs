@@ -103,8 +103,7 @@ fn parse<A: Adapter>(
     }
 }
 
-/// Parses one half of a configuration. The value of a secret never gets into the message: serde quotes offending
-/// strings, so a message about secrets keeps only where it went wrong.
+/// Parses one half of a configuration. A message about secrets keeps only where it went wrong: even a name may be one there.
 fn parse_part<T: serde::de::DeserializeOwned>(
     part: &str,
     json: &RawValue,
@@ -120,13 +119,7 @@ fn parse_part<T: serde::de::DeserializeOwned>(
         let message = if part == "secrets" {
             "has the wrong type".to_owned()
         } else {
-            // Where in the text it is says nothing that the field does not.
-            let message = error.inner().to_string();
-            message
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .to_owned()
+            crate::without_value(error.inner())
         };
         FieldError { field, message }
     })

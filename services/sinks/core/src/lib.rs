@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod erased;
 pub mod fault;
 pub mod info;
+mod message;
 pub mod record;
 pub mod secret;
 
@@ -14,5 +15,6 @@ pub use adapter::{Adapter, Client, Context, Evidence, FieldError, Outcome, Verdi
 pub use erased::{Destination, ErasedAdapter, ErasedClient};
 pub use fault::{Blame, Class, Fault};
 pub use info::{BatchLimits, FailureClass, Info};
+pub use message::without_value;
 pub use record::{Batch, Record};
 pub use secret::Secret;

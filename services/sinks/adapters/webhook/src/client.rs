@@ -21,6 +21,7 @@ use crate::headers::Fixed;
 use crate::http1::{Appetite, Connection, Head, Unsent};
 use crate::oauth::{Grant, Token};
 use crate::pool::Pool;
+use crate::redact::Sent;
 use crate::sign::Signer;
 use crate::target::Target;
 use crate::{body, now_ms};
@@ -38,6 +39,8 @@ pub struct Client {
     start: Box<[u8]>,
     signer: Signer,
     grant: Option<Box<Grant>>,
+    /// What every request carries that must not come back.
+    sent: Sent,
     dialer: Dialer,
     pool: Pool,
     deadlines: Deadlines,
@@ -49,6 +52,7 @@ struct Progress {
     phase: Phase,
     answer: Option<Box<Answer>>,
     excerpt: Vec<u8>,
+    token: Option<Arc<Token>>,
 }
 
 impl Client {
@@ -62,6 +66,7 @@ impl Client {
         } = plan;
         Client {
             start: start(&target, &fixed),
+            sent: Sent::new(&fixed),
             target,
             signer,
             grant,
@@ -84,6 +89,7 @@ impl Client {
                 Some(grant.token(&self.dialer).await?)
             }
         };
+        progress.token.clone_from(&token);
         let request = self.request(record, token.as_deref());
         let (mut connection, mut head) = self.exchange(request.bytes(), started, progress).await?;
         let status = head.status;
@@ -258,6 +264,9 @@ impl pushrail_sink_core::Client for Client {
         };
         let mut answer = progress.answer;
         if let Some(answer) = &mut answer {
+            let token = progress.token.as_ref().map(|token| &token.header);
+            self.sent
+                .redact(token, &mut answer.headers, &mut progress.excerpt);
             answer.excerpt = Bytes::from(progress.excerpt);
         }
         Reply { answer, failure }

@@ -17,6 +17,7 @@ mod headers;
 mod http1;
 mod oauth;
 mod pool;
+mod redact;
 mod resolve;
 mod rfc3339;
 mod sign;
