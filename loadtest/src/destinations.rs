@@ -97,6 +97,7 @@ impl Family {
             retry: self.retry.clone(),
             rate_limit: None,
             payload_mode: PayloadMode::Full,
+            payload_mode_inherited: false,
             timeout_ms: Some(self.timeout_ms),
         };
         let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));

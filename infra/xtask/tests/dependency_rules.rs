@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pushrail-kafka-access",
         &["pushrail-kafka", "pushrail-schemas", "pushrail-topology"],
     ),
+    ("pushrail-privacy", &["pushrail-schemas"]),
     ("pushrail-vault", &["pushrail-schemas"]),
     ("pushrail-settings", &["pushrail-kafka", "pushrail-obs"]),
     (
@@ -37,7 +38,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "pushrail-admin",
-        &["pushrail-schemas", "pushrail-sink-core", "pushrail-vault"],
+        &[
+            "pushrail-privacy",
+            "pushrail-schemas",
+            "pushrail-sink-core",
+            "pushrail-vault",
+        ],
     ),
     ("pushrail-store", &["pushrail-schemas"]),
     ("pushrail-testkit", &["*"]),
@@ -49,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-kafka",
             "pushrail-ledger",
             "pushrail-obs",
+            "pushrail-privacy",
             "pushrail-schemas",
             "pushrail-sink-core",
             "pushrail-topology",
@@ -82,6 +89,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-kafka",
             "pushrail-kafka-access",
             "pushrail-obs",
+            "pushrail-privacy",
             "pushrail-schemas",
             "pushrail-sink-core",
             "pushrail-store",
@@ -111,6 +119,7 @@ const SERVICE: &[&str] = &[
     "pushrail-kafka",
     "pushrail-ledger",
     "pushrail-obs",
+    "pushrail-privacy",
     "pushrail-schemas",
     "pushrail-topology",
 ];
