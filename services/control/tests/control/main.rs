@@ -5,6 +5,7 @@ mod destinations;
 mod isolation;
 mod kafka;
 mod keys;
+mod payload_mode;
 mod quality;
 mod secrets;
 mod story;
