@@ -123,6 +123,7 @@ pub fn webhook(ring: &KeyRing, who: Who<'_>, name: &str, url: &str) -> anyhow::R
         retry: RetryPolicy::default(),
         rate_limit: None,
         payload_mode: PayloadMode::Full,
+        payload_mode_inherited: false,
         timeout_ms: None,
     };
     let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));

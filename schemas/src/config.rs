@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::filter::Filter;
 use crate::identity;
+pub use crate::payload_mode::PayloadMode;
 use crate::problem::Problem;
 use crate::transform::{self, Transform};
 
@@ -156,6 +157,9 @@ pub struct Destination {
     pub rate_limit: Option<RateLimit>,
     #[serde(default)]
     pub payload_mode: PayloadMode,
+    /// `payload_mode` is its customer's and changes with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub payload_mode_inherited: bool,
     /// Longest time one attempt may take, in milliseconds; `None` takes the adapter's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u32>,
@@ -168,7 +172,15 @@ impl Destination {
     /// Longest timeout that any adapter may allow.
     pub const TIMEOUT_MAX_MS: u32 = 300_000;
 
-    /// What is wrong with it, apart from `config` and `secrets`, which are the adapter's to judge; empty when nothing is.
+    /// Takes on what its customer says of payloads, where it has nothing to say itself.
+    pub fn inherit_payload_mode(&mut self, customer: Option<PayloadMode>) {
+        if self.payload_mode_inherited {
+            self.payload_mode = customer.unwrap_or_default();
+        }
+    }
+
+    /// What is wrong with it, apart from `config` and `secrets`, which are the adapter's to judge, and `payload_mode`, which
+    /// is `pushrail-privacy`'s; empty when nothing is.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut report = |field: &str, message: String| problems.push(Problem::new(field, message));
@@ -353,16 +365,6 @@ impl RateLimit {
         }
         problems
     }
-}
-
-/// What of a payload the audit record keeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PayloadMode {
-    #[default]
-    Full,
-    /// Metadata only: the audit record carries no payload.
-    Off,
 }
 
 /// Ciphertext of a destination's secrets. Opens only for the same tenant, customer, destination and version.

@@ -13,6 +13,7 @@ pub mod filter;
 pub mod headers;
 pub mod identity;
 pub mod path;
+mod payload_mode;
 pub mod problem;
 pub mod registry;
 mod shape;

@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pushrail-kafka-access",
         &["pushrail-kafka", "pushrail-schemas", "pushrail-topology"],
     ),
+    ("pushrail-privacy", &["pushrail-schemas"]),
     ("pushrail-vault", &["pushrail-schemas"]),
     ("pushrail-settings", &["pushrail-kafka", "pushrail-obs"]),
     (
@@ -38,7 +39,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "pushrail-admin",
-        &["pushrail-schemas", "pushrail-sink-core", "pushrail-vault"],
+        &[
+            "pushrail-privacy",
+            "pushrail-schemas",
+            "pushrail-sink-core",
+            "pushrail-vault",
+        ],
     ),
     ("pushrail-store", &["pushrail-schemas"]),
     ("pushrail-testkit", &["*"]),
@@ -50,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-kafka",
             "pushrail-ledger",
             "pushrail-obs",
+            "pushrail-privacy",
             "pushrail-schemas",
             "pushrail-sink-core",
             "pushrail-topology",
@@ -107,6 +114,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-kafka-access",
             "pushrail-obs",
             "pushrail-payload-schema",
+            "pushrail-privacy",
             "pushrail-schemas",
             "pushrail-sink-core",
             "pushrail-store",
@@ -136,6 +144,7 @@ const SERVICE: &[&str] = &[
     "pushrail-kafka",
     "pushrail-ledger",
     "pushrail-obs",
+    "pushrail-privacy",
     "pushrail-schemas",
     "pushrail-topology",
 ];

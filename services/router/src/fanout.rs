@@ -2,8 +2,8 @@
 //!
 //! Pure: it reads the index and the event, and says what is to be written. Whoever implements [`Out`] writes.
 
+use pushrail_privacy::Shown;
 use pushrail_schemas::attempt::{Attempt, Outcome};
-use pushrail_schemas::config::PayloadMode;
 use pushrail_schemas::headers::{Delivery, Origin};
 use pushrail_schemas::{identity, wire};
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
@@ -196,9 +196,9 @@ impl Fanout {
         out: &mut impl Out,
     ) {
         let event = &routing.accepted.event;
-        let payload = route
-            .is_some_and(|route| route.payload_mode == PayloadMode::Full)
-            .then(|| event.payload());
+        let shown = route.map_or(Shown::OMITTED, |route| {
+            route.privacy.payload(event.payload())
+        });
         let destination_id = route.map(|route| route.destination_id);
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
@@ -225,8 +225,8 @@ impl Fanout {
             error: skip.error,
             response_headers: None,
             response_excerpt: None,
-            payload,
-            payload_form: if payload.is_some() { "json" } else { "omitted" },
+            payload: shown.payload.as_deref(),
+            payload_form: shown.form,
             next_attempt_at_us: None,
             first_attempt_at_us: None,
             origin: Origin::Live.as_str(),

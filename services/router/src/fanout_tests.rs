@@ -36,7 +36,7 @@ impl Out for Written {
 
     fn record(&mut self, key: Uuid, attempt: &Attempt<'_>) {
         assert_eq!((attempt.attempt, attempt.event_id), (0, EVENT_ID));
-        assert_eq!(attempt.payload.is_some(), attempt.payload_form == "json");
+        assert_eq!(attempt.payload.is_none(), attempt.payload_form == "omitted");
         assert_eq!(attempt.started_at_us, NOW_US);
         self.records.push(Recorded {
             key,
@@ -176,6 +176,65 @@ fn every_skip_is_recorded_with_its_reason() {
             record(5, "disabled", Some("invalid_config"), &payload),
             record(6, "disabled", None, &payload),
         ]
+    );
+}
+
+#[test]
+fn the_record_of_a_skip_hides_what_the_audit_is_not_to_show() {
+    let key = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+    let redact = json!({"mode": "redact", "paths": ["payload.card"]});
+    let drop = json!([{"rename": {"from": "payload.card", "to": "payload.c"}}]);
+    let index = index(&[
+        (1, json!({"filter": filter(6), "payloadMode": redact})),
+        (
+            2,
+            json!({"filter": filter(6), "payloadMode": {"mode": "seal", "publicKey": key}}),
+        ),
+        // What a transform makes has other paths than what was published.
+        (
+            3,
+            json!({"filter": filter(6), "payloadMode": redact, "transform": drop}),
+        ),
+        // Whatever let such a key through.
+        (
+            4,
+            json!({"filter": filter(6), "payloadMode": {"mode": "seal", "publicKey": "x"}}),
+        ),
+        (5, json!({"state": "disabled", "payloadMode": redact})),
+        (6, json!({"payloadMode": redact})),
+    ]);
+    let payload = r#"{"amount":5, "card": "4111"}"#;
+    let (_, mut written) = route(&index, payload);
+    written.records.sort();
+    let shown: Vec<_> = written
+        .records
+        .iter()
+        .map(|record| (record.key.as_u128(), record.payload.as_deref()))
+        .collect();
+    let redacted = Some(&br#"{"amount":5,"card":"[redacted]"}"#[..]);
+    assert_eq!(
+        shown,
+        [
+            (1, redacted),
+            (2, None),
+            (3, None),
+            (4, None),
+            (5, redacted)
+        ]
+    );
+    let delivered = written.deliveries[0].2.payload();
+    assert_eq!(
+        delivered,
+        payload.as_bytes(),
+        "what is delivered is not touched"
+    );
+    // What can't be read can't be redacted either.
+    let (_, written) = route(&index, r#"{"amount":5, "card": "4111""#);
+    assert!(
+        written
+            .records
+            .iter()
+            .all(|record| record.payload.is_none())
     );
 }
 

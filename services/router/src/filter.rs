@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::document::Document;
 use crate::json::{Content, Invalid, Node};
 use crate::number::{Decimal, exact};
-use crate::path::Path;
+use crate::path::{self, Path};
 
 /// A filter that is ready to be evaluated.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Filter {
                 Ok(false)
             }
             Filter::Not(part) => part.passes(document).map(|passes| !passes),
-            Filter::Test(path, test) => test.passes(path.find(document.root(path.root)?)?),
+            Filter::Test(path, test) => test.passes(path::find(path, document.root(path.root)?)?),
         }
     }
 }

@@ -18,7 +18,7 @@ use pushrail_topology::topics;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::route::{Kind, Route, Verdict};
+use crate::route::{self, Kind, Route, Verdict};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ impl Index {
             customer_id: destination.customer_id,
             tenant_id: self.tenant(&destination.tenant_id),
             kind: self.kind(&destination.kind),
-            payload_mode: destination.payload_mode,
+            privacy: route::privacy(destination),
             verdict: Verdict::of(destination, self.is_known_kind(&destination.kind)),
             patterns,
         };

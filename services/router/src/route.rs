@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use pushrail_schemas::config::{Destination, PayloadMode, State};
+use pushrail_privacy::Privacy;
+use pushrail_schemas::config::{Destination, State};
 use pushrail_schemas::problem::Problem;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -17,7 +18,8 @@ pub(crate) struct Route {
     pub(crate) customer_id: Uuid,
     pub(crate) tenant_id: Arc<str>,
     pub(crate) kind: Arc<Kind>,
-    pub(crate) payload_mode: PayloadMode,
+    /// What a record of a skip shows.
+    pub(crate) privacy: Privacy,
     pub(crate) verdict: Verdict,
     /// Ids of its patterns in the index that holds it, each once.
     pub(crate) patterns: SmallVec<[u32; 4]>,
@@ -55,6 +57,17 @@ pub(crate) struct Kind {
 /// about to write one.
 pub fn check(destination: &Destination) -> Vec<Problem> {
     compile(destination).err().into_iter().collect()
+}
+
+/// What the record of a skip shows of an event that was not sent. Nothing is sealed here: it costs several times what
+/// routing does, and every other customer's events would wait for it. Where a transform would have changed the payload, the
+/// paths to redact are those of what it makes.
+pub(crate) fn privacy(destination: &Destination) -> Privacy {
+    let privacy = Privacy::or_off(&destination.payload_mode).without_sealing();
+    match destination.transform.is_empty() {
+        true => privacy,
+        false => privacy.of_another_shape(),
+    }
 }
 
 fn compile(destination: &Destination) -> Result<(Option<Filter>, Option<Transform>), Problem> {

@@ -1,6 +1,7 @@
 //! From a draft to a destination: judged by its adapter and by the contract, its secrets sealed.
 
-use pushrail_schemas::config::{Destination, Sealed};
+use pushrail_privacy::Privacy;
+use pushrail_schemas::config::{Destination, PayloadMode, Sealed};
 use pushrail_schemas::{Problem, identity};
 use pushrail_sink_core::{Context, ErasedAdapter, FieldError};
 use pushrail_vault::{Aad, KeyRing};
@@ -23,7 +24,8 @@ pub struct Built {
 }
 
 /// Judges a draft completely and makes version 1 of a destination from it. An adapter that requires a `signingSecret`
-/// gets one when the draft has none. `router` says what the router would refuse of filter and transform.
+/// gets one when the draft has none. `router` says what the router would refuse of filter and transform. A destination that
+/// has no payload mode of its own still has to inherit its customer's.
 pub fn destination(
     draft: Draft,
     adapter: &dyn ErasedAdapter,
@@ -80,7 +82,8 @@ pub(crate) fn build(
         transform: draft.transform,
         retry: draft.retry,
         rate_limit: draft.rate_limit,
-        payload_mode: draft.payload_mode,
+        payload_mode_inherited: draft.payload_mode.is_none(),
+        payload_mode: draft.payload_mode.unwrap_or_default(),
         timeout_ms: draft.timeout_ms,
     };
     let problems = destination.problems();
@@ -91,6 +94,7 @@ pub(crate) fn build(
         problems
     };
     errors.extend(problems.iter().map(field_error));
+    errors.extend(payload_mode_errors(&destination.payload_mode));
     errors.extend(timeout_error(&destination, adapter));
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
@@ -100,6 +104,20 @@ pub(crate) fn build(
         destination,
         signing_secret: made,
     })
+}
+
+/// Judges what somebody wants shown of payloads.
+pub fn check_payload_mode(mode: &PayloadMode) -> Result<(), Error> {
+    let errors = payload_mode_errors(mode);
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Invalid(errors)),
+    }
+}
+
+fn payload_mode_errors(mode: &PayloadMode) -> Vec<FieldError> {
+    let problems = Privacy::of(mode, "/payloadMode").err().unwrap_or_default();
+    problems.iter().map(field_error).collect()
 }
 
 /// Whether the adapter's secrets have a required `signingSecret`.

@@ -191,6 +191,20 @@ fn every_mistake_names_its_field_and_makes_nothing() {
             d["rateLimit"] = json!({"perSecond": -1})
         }),
         ("payloadMode", |d| d["payloadMode"] = json!("some")),
+        (
+            "payloadMode",
+            |d| d["payloadMode"] = json!({"mode": "seal", "publicKey": "age1", "x": "hunter2"}),
+        ),
+        ("payloadMode.publicKey", |d| {
+            d["payloadMode"] = json!({"mode": "seal", "publicKey": "hunter2"})
+        }),
+        (
+            "payloadMode.paths[1]",
+            |d| d["payloadMode"] = json!({"mode": "redact", "paths": ["payload.a", "hunter"]}),
+        ),
+        ("payloadModeInherited", |d| {
+            d["payloadModeInherited"] = json!(true)
+        }),
         ("timeoutMs", |d| d["timeoutMs"] = json!(0)),
         ("timeoutMs", |d| d["timeoutMs"] = json!(61_000)),
         ("url", |d| d["url"] = json!("https://example.com")),

@@ -37,8 +37,9 @@ pub struct Draft {
     pub retry: RetryPolicy,
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
+    /// Its customer's when it is not given.
     #[serde(default)]
-    pub payload_mode: PayloadMode,
+    pub payload_mode: Option<PayloadMode>,
     #[serde(default)]
     pub timeout_ms: Option<u32>,
 }

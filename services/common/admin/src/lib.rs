@@ -13,7 +13,7 @@ mod secret;
 mod tenant;
 
 pub use api_key::{NewApiKey, api_key, known_api_key, operator_key, sha256_hex};
-pub use destination::{Built, destination};
+pub use destination::{Built, check_payload_mode, destination};
 pub use draft::Draft;
 pub use pushrail_sink_core::FieldError;
 pub use revision::{open_secrets, revise, secret_names};

@@ -75,8 +75,17 @@ fn written(current: &Destination) -> Result<Map<String, Value>, Error> {
     let Value::Object(mut object) = serde_json::to_value(current).map_err(refused)? else {
         return Ok(Map::new());
     };
-    for name in ["destinationId", "customerId", "version", "secrets"] {
+    for name in [
+        "destinationId",
+        "customerId",
+        "version",
+        "secrets",
+        "payloadModeInherited",
+    ] {
         object.remove(name);
+    }
+    if current.payload_mode_inherited {
+        object.remove("payloadMode");
     }
     Ok(object)
 }

@@ -45,9 +45,10 @@ const TRANSFORM: u64 = 1 << 3;
 const RETRY: u64 = 1 << 4;
 const RATE_LIMIT: u64 = 1 << 5;
 const TIMEOUT: u64 = 1 << 6;
-const PAYLOAD_OFF: u64 = 1 << 7;
+const PAYLOAD_MODE: u64 = 1 << 7;
 const PAUSED: u64 = 1 << 8;
 const DISABLED: u64 = 1 << 9;
+const PAYLOAD_MODE_INHERITED: u64 = 1 << 10;
 
 /// Packs all but the id.
 pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
@@ -65,11 +66,9 @@ pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
         | flag(!destination.transform.is_empty(), TRANSFORM)
         | flag(destination.retry != RetryPolicy::default(), RETRY)
         | flag(destination.rate_limit.is_some(), RATE_LIMIT)
-        | flag(destination.timeout_ms.is_some(), TIMEOUT);
-    flags |= match destination.payload_mode {
-        PayloadMode::Full => 0,
-        PayloadMode::Off => PAYLOAD_OFF,
-    };
+        | flag(destination.timeout_ms.is_some(), TIMEOUT)
+        | flag(destination.payload_mode != PayloadMode::Full, PAYLOAD_MODE)
+        | flag(destination.payload_mode_inherited, PAYLOAD_MODE_INHERITED);
     flags |= match destination.state {
         State::Active => 0,
         State::Paused => PAUSED,
@@ -99,6 +98,10 @@ pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
     );
     put_json(&mut out, (flags & RETRY != 0).then_some(&destination.retry));
     put_json(&mut out, destination.rate_limit.as_ref());
+    put_json(
+        &mut out,
+        (flags & PAYLOAD_MODE != 0).then_some(&destination.payload_mode),
+    );
     if let Some(timeout_ms) = destination.timeout_ms {
         put(&mut out, timeout_ms.into());
     }
@@ -152,11 +155,8 @@ pub(crate) fn unpack(destination_id: Uuid, packed: &[u8], texts: &Texts) -> Opti
         transform: from.json(has(TRANSFORM))?.unwrap_or_default(),
         retry: from.json(has(RETRY))?.unwrap_or_default(),
         rate_limit: from.json(has(RATE_LIMIT))?,
-        payload_mode: if has(PAYLOAD_OFF) {
-            PayloadMode::Off
-        } else {
-            PayloadMode::Full
-        },
+        payload_mode: from.json(has(PAYLOAD_MODE))?.unwrap_or_default(),
+        payload_mode_inherited: has(PAYLOAD_MODE_INHERITED),
         timeout_ms: if has(TIMEOUT) {
             Some(from.number()? as u32)
         } else {

@@ -29,7 +29,7 @@ fn destinations() -> impl Strategy<Value = Destination> {
         any::<bool>(),
         prop::option::of(any::<u32>()),
         prop::option::of(1u32..9),
-        any::<bool>(),
+        (0..4u8, any::<bool>()),
     );
     (whom, what, how).prop_map(|(whom, what, how)| Destination {
         destination_id: Uuid::from_u128(whom.0),
@@ -66,11 +66,13 @@ fn destinations() -> impl Strategy<Value = Destination> {
             per_second: rate.into(),
             burst: None,
         }),
-        payload_mode: if how.5 {
-            PayloadMode::Off
-        } else {
-            PayloadMode::Full
+        payload_mode: match how.5.0 {
+            0 => PayloadMode::Full,
+            1 => PayloadMode::Off,
+            2 => PayloadMode::Redact(["payload.a".into(), "payload.b".into()].into()),
+            _ => PayloadMode::Seal("age1".into()),
         },
+        payload_mode_inherited: how.5.1,
         timeout_ms: how.3,
     })
 }

@@ -1,5 +1,6 @@
 //! A vendor's customers.
 
+use pushrail_schemas::config::PayloadMode;
 use pushrail_schemas::identity;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -13,6 +14,9 @@ pub struct Customer {
     pub customer_id: Uuid,
     pub external_id: String,
     pub name: String,
+    /// For destinations that have none of their own.
+    #[sqlx(json(nullable))]
+    pub payload_mode: Option<PayloadMode>,
     pub revision: i64,
     pub created_at: String,
     pub updated_at: String,
@@ -57,7 +61,7 @@ pub async fn by_id(
     customer_id: Uuid,
 ) -> Result<Option<Customer>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, customer_id, external_id, name, revision,
+        "SELECT tenant_id, customer_id, external_id, name, payload_mode, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM customers WHERE tenant_id = $1 AND customer_id = $2",
     )
@@ -68,24 +72,43 @@ pub async fn by_id(
     Ok(row)
 }
 
-/// Renames a customer, if it still has this revision; any when `None`.
-pub async fn rename(
+/// The mode of a customer's destinations that have none of their own, which nobody else changes until this transaction
+/// ends: what is made of it now holds.
+pub async fn hold_payload_mode(
+    tx: &mut Tx,
+    tenant_id: &str,
+    customer_id: Uuid,
+) -> Result<Option<PayloadMode>, Error> {
+    let row: Option<(Option<sqlx::types::Json<PayloadMode>>,)> = sqlx::query_as(
+        "SELECT payload_mode FROM customers WHERE tenant_id = $1 AND customer_id = $2 FOR SHARE",
+    )
+    .bind(tenant_id)
+    .bind(customer_id)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(row.and_then(|row| row.0).map(|json| json.0))
+}
+
+/// Writes what can be changed of a customer, if it still has this revision; any when `None`.
+pub async fn update(
     tx: &mut Tx,
     tenant_id: &str,
     customer_id: Uuid,
     name: &str,
+    payload_mode: Option<&PayloadMode>,
     revision: Option<i64>,
 ) -> Result<Option<Customer>, Error> {
     let row = sqlx::query_as(
-        "UPDATE customers SET name = $3, revision = revision + 1, updated_at = now()
+        "UPDATE customers SET name = $3, payload_mode = $5::json, revision = revision + 1, updated_at = now()
          WHERE tenant_id = $1 AND customer_id = $2 AND ($4::bigint IS NULL OR revision = $4)
-         RETURNING tenant_id, customer_id, external_id, name, revision,
+         RETURNING tenant_id, customer_id, external_id, name, payload_mode, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
     .bind(customer_id)
     .bind(name)
     .bind(revision)
+    .bind(payload_mode.map(sqlx::types::Json))
     .fetch_optional(tx.connection())
     .await?;
     Ok(row)
@@ -120,7 +143,7 @@ pub async fn list(
 ) -> Result<Page<Customer>, Error> {
     let (at, id) = bounds(after);
     let rows: Vec<Customer> = sqlx::query_as(
-        "SELECT tenant_id, customer_id, external_id, name, revision,
+        "SELECT tenant_id, customer_id, external_id, name, payload_mode, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM customers
          WHERE tenant_id = $1

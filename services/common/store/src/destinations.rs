@@ -172,6 +172,26 @@ pub async fn list(
     }))
 }
 
+/// A customer's destinations that have its payload mode, locked.
+pub async fn lock_inheriting(
+    tx: &mut Tx,
+    tenant_id: &str,
+    customer_id: Uuid,
+) -> Result<Vec<Destination>, Error> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT document::text AS document, state_reason, revision, rfc3339(rotation_ends_at) AS rotation_ends_at,
+             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
+         FROM destinations
+         WHERE tenant_id = $1 AND customer_id = $2 AND document ->> 'payloadModeInherited' = 'true'
+         ORDER BY destination_id FOR UPDATE",
+    )
+    .bind(tenant_id)
+    .bind(customer_id)
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
 /// Ids of all destinations of a tenant, or of one customer of it.
 pub async fn ids(
     tx: &mut Tx,

@@ -44,6 +44,7 @@ fn destination(tenant_id: &str, external_id: &str) -> Destination {
         retry: RetryPolicy::default(),
         rate_limit: None,
         payload_mode: PayloadMode::Full,
+        payload_mode_inherited: false,
         timeout_ms: None,
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             .ok::<View>()
             .revision(),
         Operation::new(Method::PATCH, "/v1/customers/{externalId}", "updateCustomer", TAG, "Change a customer", handler!(update))
+            .detail("A `payloadMode` counts at once for each of its destinations that has none of its own.")
             .body::<Patch>()
             .ok::<View>()
             .revision()
@@ -67,7 +68,18 @@ struct Draft {
 #[schemars(rename = "CustomerPatch")]
 struct Patch {
     #[schemars(length(max = 200))]
-    name: String,
+    name: Option<String>,
+    /// For its destinations that have none of their own; `null` takes it away, and they show payloads in full.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<config::PayloadMode>")]
+    payload_mode: Option<Option<config::PayloadMode>>,
+}
+
+/// Tells `null` from what is not there.
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A customer.
@@ -78,6 +90,9 @@ struct View {
     customer_id: Uuid,
     external_id: String,
     name: String,
+    /// What the audit shows of payloads, where a destination does not say so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_mode: Option<config::PayloadMode>,
     created_at: String,
     updated_at: String,
 }
@@ -88,6 +103,7 @@ impl View {
             customer_id: row.customer_id,
             external_id: row.external_id,
             name: row.name,
+            payload_mode: row.payload_mode,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -182,16 +198,22 @@ async fn get(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&View::of(customer))?.revision(revision))
 }
 
-async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let patch: Patch = call.body()?;
-    if let Some(message) = name_problem(&patch.name) {
+    if let Some(message) = patch.name.as_deref().and_then(name_problem) {
         return Err(reply::field("name", message));
+    }
+    if let Some(Some(mode)) = &patch.payload_mode {
+        pushrail_admin::check_payload_mode(mode).map_err(reply::admin)?;
     }
     let before = of(call).await?;
     matches(call.if_match, before.revision)?;
     let (tenant_id, customer_id) = (before.tenant_id.clone(), before.customer_id);
-    let seen = Some(before.revision);
-    let after = customers::rename(call.tx()?, &tenant_id, customer_id, &patch.name, seen)
+    let name = patch.name.unwrap_or_else(|| before.name.clone());
+    let old = before.payload_mode.clone();
+    let new = patch.payload_mode.unwrap_or_else(|| old.clone());
+    let (mode, seen) = (new.as_ref(), Some(before.revision));
+    let after = customers::update(call.tx()?, &tenant_id, customer_id, &name, mode, seen)
         .await
         .map_err(reply::store)?;
     // Somebody was quicker.
@@ -209,7 +231,33 @@ async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: shown(&after),
     })
     .await?;
+    if new != old {
+        pass_on(api, call, &tenant_id, customer_id, new).await?;
+    }
     Ok(Reply::ok(&after)?.revision(revision))
+}
+
+/// Gives a payload mode to the destinations that have none of their own, each with its entry on the audit trail.
+async fn pass_on(
+    api: &Api,
+    call: &mut Call,
+    tenant_id: &str,
+    customer_id: Uuid,
+    mode: Option<config::PayloadMode>,
+) -> Result<(), Problem> {
+    let heirs = destinations::lock_inheriting(call.tx()?, tenant_id, customer_id).await;
+    for before in heirs.map_err(reply::store)? {
+        let (mut document, reason) = (before.document.clone(), before.state_reason.clone());
+        document.inherit_payload_mode(mode.clone());
+        let aside = destinations::Aside {
+            state_reason: reason.as_deref(),
+            keep_rotation: true,
+            ..Default::default()
+        };
+        super::destinations::replace(api, call, "destination.update", before, &document, aside)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {

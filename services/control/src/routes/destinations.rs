@@ -238,6 +238,8 @@ struct Patch {
     transform: Option<Vec<Map<String, Value>>>,
     retry: Option<config::RetryPolicy>,
     rate_limit: Option<config::RateLimit>,
+    /// What the audit shows of payloads and responses: `full`, `off`, or a rule that redacts or seals. The customer's
+    /// `payloadMode` when it is not given, and again after `null`.
     payload_mode: Option<config::PayloadMode>,
     /// Longest time one attempt may take, in milliseconds.
     #[schemars(range(min = 1, max = 300_000))]
@@ -287,6 +289,8 @@ pub(crate) struct View {
     retry: config::RetryPolicy,
     rate_limit: Option<config::RateLimit>,
     payload_mode: config::PayloadMode,
+    /// Whether `payloadMode` is the customer's and changes with it.
+    payload_mode_inherited: bool,
     timeout_ms: Option<u32>,
     created_at: String,
     updated_at: String,
@@ -354,6 +358,7 @@ impl View {
             retry: document.retry,
             rate_limit: document.rate_limit,
             payload_mode: document.payload_mode,
+            payload_mode_inherited: document.payload_mode_inherited,
             timeout_ms: document.timeout_ms,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -438,6 +443,16 @@ pub(crate) async fn tell(call: &mut Call, document: &config::Destination) -> Res
     call.configure(&key, Some(document)).await
 }
 
+/// What a destination of this customer inherits.
+async fn payload_mode(
+    call: &mut Call,
+    customer: &customers::Customer,
+) -> Result<Option<config::PayloadMode>, Problem> {
+    customers::hold_payload_mode(call.tx()?, &customer.tenant_id, customer.customer_id)
+        .await
+        .map_err(reply::store)
+}
+
 /// The customer for whom a destination is made: it need not be there when a tenant names it.
 async fn customer(call: &mut Call) -> Result<customers::Customer, Problem> {
     match &call.caller {
@@ -464,6 +479,7 @@ async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     object.insert("customerExternalId".into(), json!(customer.external_id));
     // Null is what is not given.
     object.retain(|_, value| !value.is_null());
+    let inherited = payload_mode(call, &customer).await?;
     let draft = pushrail_admin::Draft::parse(object).map_err(reply::admin)?;
     let adapter = api.adapter(&draft.kind).ok_or_else(|| {
         let message = format!("is not known; there are: {}", api.kinds());
@@ -478,7 +494,8 @@ async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         api.check_route,
     );
     let built = built.map_err(reply::admin)?;
-    let document = built.destination;
+    let mut document = built.destination;
+    document.inherit_payload_mode(inherited);
     let row = destinations::insert(call.tx()?, &document)
         .await
         .map_err(reply::store)?;
@@ -531,6 +548,9 @@ async fn get(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
 
 async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let patch = call.object()?;
+    // The customer before its destinations, as whoever changes the customer does.
+    let customer = super::customers::of(call).await?;
+    let inherited = payload_mode(call, &customer).await?;
     let before = lock(call).await?;
     matches(call.if_match, before.revision)?;
     let adapter = api
@@ -544,7 +564,8 @@ async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         &api.ring,
         api.check_route,
     );
-    let document = document.map_err(reply::admin)?;
+    let mut document = document.map_err(reply::admin)?;
+    document.inherit_payload_mode(inherited);
     let reason = before.state_reason.clone();
     let aside = destinations::Aside {
         // A reason is one for being disabled.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pushrail_clock as clock;
 use pushrail_http::Problem;
+use pushrail_privacy::Privacy;
 use pushrail_schemas::attempt::{Attempt, Outcome};
 use pushrail_schemas::event::{Event, Parts};
 use pushrail_schemas::headers::{Delivery, Origin};
@@ -183,7 +184,9 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let fault = verdict.and_then(Verdict::fault);
     let (evidence, delivery) = (&outcome.evidence, &record.delivery);
     let excerpt = Some(&*evidence.excerpt).filter(|excerpt| !excerpt.is_empty());
-    let shown = destination.payload_mode == pushrail_schemas::config::PayloadMode::Full;
+    // The caller sees all of the answer to what it sent; the record is there for others too.
+    let privacy = Privacy::or_off(&destination.payload_mode);
+    let shown = privacy.payload(payload.as_bytes());
     let attempt_id = Uuid::now_v7();
     let mut value = Vec::new();
     Attempt {
@@ -202,11 +205,11 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         status_code: evidence.status_code,
         started_at_us: now_us,
         latency_us: i64::try_from(latency.as_micros()).unwrap_or(i64::MAX),
-        error: fault.map(|fault| &*fault.detail),
-        response_headers: evidence.headers.as_deref(),
-        response_excerpt: excerpt,
-        payload: shown.then_some(payload.as_bytes()),
-        payload_form: if shown { "json" } else { "omitted" },
+        error: fault.and_then(|fault| privacy.error(&fault.detail)),
+        response_headers: privacy.response(evidence.headers.as_deref()),
+        response_excerpt: privacy.response(excerpt),
+        payload: shown.payload.as_deref(),
+        payload_form: shown.form,
         next_attempt_at_us: None,
         first_attempt_at_us: Some(now_us),
         origin: Origin::Test.as_str(),

@@ -6,6 +6,7 @@ mod isolation;
 mod kafka;
 mod keys;
 mod log;
+mod payload_mode;
 mod quality;
 mod secrets;
 mod story;

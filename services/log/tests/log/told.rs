@@ -13,11 +13,7 @@ use crate::bed::{Bed, TENANT, Teller};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transition_is_kept_and_told_to_whoever_follows_operations() {
     let bed = Bed::new().await;
-    let settings = tenants::Settings {
-        name: TENANT.into(),
-        allowed_origins: Vec::new(),
-        rotation_overlap_seconds: 0,
-    };
+    let settings = tenants::Settings::named(TENANT);
     let destination_id = Uuid::from_u128(0xd001);
     let mut tx = bed.store.begin(Scope::System).await.unwrap();
     tenants::insert(&mut tx, TENANT, &settings).await.unwrap();
@@ -108,6 +104,7 @@ fn destination(destination_id: Uuid) -> pushrail_schemas::config::Destination {
         retry: RetryPolicy::default(),
         rate_limit: None,
         payload_mode: PayloadMode::Full,
+        payload_mode_inherited: false,
         timeout_ms: None,
     }
 }

@@ -9,7 +9,8 @@ pub struct Fault {
     pub blame: Blame,
     /// One of the adapter's declared failure codes, such as `http_503` or `timeout`.
     pub code: Cow<'static, str>,
-    /// One sentence for the customer. Never contains a credential.
+    /// One sentence for the customer. Never contains a credential. Under Private Payload Mode the audit shows a sentence of
+    /// the program (`&'static str`) and none that was put together: it might quote the record.
     pub detail: Cow<'static, str>,
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct DraftArgs {
     /// Longest time of one attempt.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// What of a payload the audit record keeps: full or off.
+    /// What the audit shows of payloads: full, off, or {"mode": "redact", "paths": ["payload.card"]} or {"mode": "seal", "publicKey": "age1..."}; the customer's when it is not given.
     #[arg(long, value_name = "MODE")]
     pub(super) payload_mode: Option<String>,
 }
@@ -87,7 +87,13 @@ impl DraftArgs {
         }
         self.write_retry(document)?;
         set(document, "timeoutMs", self.timeout.map(milliseconds));
-        set(document, "payloadMode", self.payload_mode.as_ref());
+        match &self.payload_mode {
+            Some(text) if text.starts_with('{') => {
+                let mode = parse_json("--payload-mode", text)?;
+                document.insert("payloadMode".to_owned(), mode);
+            }
+            name => set(document, "payloadMode", name.as_ref()),
+        }
         Ok(())
     }
 

@@ -31,7 +31,8 @@ impl Core {
                     "disabled",
                     "The destination was disabled before this could be delivered.",
                 );
-                return self.set_aside(item, "disabled", fault, destination.payload_mode);
+                let payload_mode = destination.payload_mode.clone();
+                return self.set_aside(item, "disabled", fault, payload_mode);
             }
         }
         let delivery = &item.record.delivery;
@@ -55,7 +56,8 @@ impl Core {
                 "expired",
                 "It could not be delivered within the destination's maximum age.",
             );
-            return self.set_aside(item, "transient", fault, destination.payload_mode);
+            let payload_mode = destination.payload_mode.clone();
+            return self.set_aside(item, "transient", fault, payload_mode);
         }
         let at = self.lane(destination, now.instant);
         let share = self.share();
@@ -69,7 +71,7 @@ impl Core {
                 lane.push(item);
                 self.ring_up(at);
             }
-            Err(Full::Suspended) => self.suspended(item, destination.payload_mode),
+            Err(Full::Suspended) => self.suspended(item, destination.payload_mode.clone()),
             Err(full) => {
                 let (at_least, cause) = match full {
                     Full::Shut { until } => {
@@ -132,7 +134,7 @@ impl Core {
         while let Some(lane) = self.lanes[at].as_mut()
             && let Some(item) = lane.pop()
         {
-            let payload_mode = lane.destination.payload_mode;
+            let payload_mode = lane.destination.payload_mode.clone();
             self.queued -= 1;
             self.queued_cost -= item.cost();
             self.suspended(item, payload_mode);

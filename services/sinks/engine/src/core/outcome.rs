@@ -168,7 +168,7 @@ impl Core {
             next,
             attempt: Some(made),
             fault,
-            payload_mode: to.payload_mode,
+            payload_mode: to.payload_mode.clone(),
             first_attempt_at_ms: Some(first_attempt_at_ms),
         };
         self.effects

@@ -1,15 +1,12 @@
 //! From a conclusion to its audit record.
 
 use pushrail_clock as clock;
+use pushrail_privacy::{Privacy, Shown};
 use pushrail_schemas::attempt::{Attempt, Outcome};
-use pushrail_schemas::config::PayloadMode;
 use rand::Rng;
 use uuid::Uuid;
 
 use crate::core::{Conclusion, Next};
-
-/// Longest payload that an audit record carries: with response and ids it stays below Kafka's usual 1 MiB a record.
-const PAYLOAD_LEN_MAX: usize = 768 * 1024;
 
 /// What the audit says of a conclusion. A deferral is no attempt; the first of a delivery that has not been tried is in it
 /// all the same, so that whoever asks sees that it waits, and why. What has been tried is known to be retried.
@@ -29,10 +26,11 @@ pub(super) fn outcome(conclusion: &Conclusion) -> Option<Outcome> {
     }
 }
 
-/// Appends the record to `out`.
+/// Appends the record to `out`, as far as `privacy` shows it.
 pub(super) fn write(
     conclusion: &Conclusion,
     outcome: Outcome,
+    privacy: &Privacy,
     kind: &str,
     schema_id: u32,
     rng: &mut impl Rng,
@@ -41,11 +39,13 @@ pub(super) fn write(
     let (record, delivery) = (&conclusion.item.record, &conclusion.item.record.delivery);
     let made = conclusion.attempt.as_ref();
     let evidence = made.map(|m| &m.evidence);
-    let payload = record.event.payload();
-    // What waits is shown when it is tried.
-    let shown = outcome != Outcome::Queued
-        && conclusion.payload_mode == PayloadMode::Full
-        && payload.len() <= PAYLOAD_LEN_MAX;
+    // What waits is shown when it is tried. Sealing costs several times what delivering does, so it is done once: an
+    // earlier attempt has it on record.
+    let shown = outcome != Outcome::Queued && !(privacy.seals() && delivery.attempt > 0);
+    let shown = match shown {
+        true => privacy.payload(record.event.payload()),
+        false => Shown::OMITTED,
+    };
     Attempt {
         attempt_id: uuid::Builder::from_random_bytes(rng.random()).into_uuid(),
         tenant_id: &delivery.tenant_id,
@@ -64,11 +64,14 @@ pub(super) fn write(
         latency_us: made.map_or(0, |m| {
             i64::try_from(m.latency.as_micros()).unwrap_or(i64::MAX)
         }),
-        error: conclusion.fault.as_ref().map(|f| &*f.detail),
-        response_headers: evidence.and_then(|e| e.headers.as_deref()),
-        response_excerpt: evidence.map(|e| &*e.excerpt).filter(|e| !e.is_empty()),
-        payload: shown.then_some(payload),
-        payload_form: if shown { "json" } else { "omitted" },
+        error: conclusion
+            .fault
+            .as_ref()
+            .and_then(|f| privacy.error(&f.detail)),
+        response_headers: privacy.response(evidence.and_then(|e| e.headers.as_deref())),
+        response_excerpt: privacy.response(evidence.map(|e| &*e.excerpt).filter(|e| !e.is_empty())),
+        payload: shown.payload.as_deref(),
+        payload_form: shown.form,
         next_attempt_at_us: match conclusion.next {
             Next::Retry { not_before_ms } | Next::Defer { not_before_ms, .. } => {
                 Some(not_before_ms * 1_000)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pushrail_clock as clock;
 use pushrail_kafka::rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
 use pushrail_kafka::{Ack, Error, Outgoing, Producer, SendError};
+use pushrail_privacy::Modes;
 use pushrail_schemas::headers;
 use pushrail_sink_core::Fault;
 use pushrail_topology::{tier_for, topics};
@@ -35,6 +36,7 @@ pub(super) struct Outbox {
     dlq: String,
     attempt_schema_id: u32,
     metrics: Metrics,
+    modes: Modes,
     rng: SmallRng,
     value: Vec<u8>,
     text: String,
@@ -83,6 +85,7 @@ impl Outbox {
             dlq: topics::dlq(&settings.kind),
             attempt_schema_id: settings.attempt_schema_id,
             metrics,
+            modes: Modes::default(),
             rng: SmallRng::seed_from_u64(!seed),
             value: Vec::new(),
             text: String::new(),
@@ -165,6 +168,7 @@ impl Outbox {
             audit::write(
                 &conclusion,
                 outcome,
+                &self.modes.get(&conclusion.payload_mode),
                 &self.kind,
                 self.attempt_schema_id,
                 &mut self.rng,

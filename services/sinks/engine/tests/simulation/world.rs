@@ -173,6 +173,7 @@ impl World {
             },
             rate_limit: None,
             payload_mode: PayloadMode::Full,
+            payload_mode_inherited: false,
             timeout_ms: None,
         };
         self.destinations
