@@ -61,6 +61,12 @@ enum Proof {
     Destinations,
     /// Planted credentials, looked for everywhere
     Secrets,
+    /// The delivery log: how fast it is written, and what that costs
+    LogIndexing,
+    /// The delivery log killed for ten minutes under load
+    LogOutage,
+    /// Ten searches in a delivery log of ten million attempts
+    LogSearch,
 }
 
 impl Proof {
@@ -78,6 +84,9 @@ impl Proof {
             Proof::Propagation => Scenario::Propagation,
             Proof::Destinations => Scenario::Destinations,
             Proof::Secrets => Scenario::Secrets,
+            Proof::LogIndexing => Scenario::LogIndexing,
+            Proof::LogOutage => Scenario::LogOutage,
+            Proof::LogSearch => Scenario::LogSearch,
         }
     }
 }

@@ -26,6 +26,7 @@ pub enum Kind {
     Retry,
     Control,
     Feed,
+    Log,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Kind::Retry => "retry",
             Kind::Control => "control",
             Kind::Feed => "feed",
+            Kind::Log => "log",
         }
     }
 
@@ -57,7 +59,7 @@ impl Kind {
             .map(String::from)
             .to_vec(),
             Kind::Control => vec!["control".into(), "--listen".into(), listen.to_string()],
-            Kind::Router | Kind::Retry | Kind::Feed => vec![self.name().into()],
+            Kind::Router | Kind::Retry | Kind::Feed | Kind::Log => vec![self.name().into()],
         }
     }
 }

@@ -6,6 +6,7 @@ mod database;
 mod destinations;
 mod end_to_end;
 mod isolation;
+mod log;
 mod memory;
 mod propagation;
 mod rotation;
@@ -35,6 +36,9 @@ pub enum Scenario {
     Propagation,
     Destinations,
     Secrets,
+    LogIndexing,
+    LogOutage,
+    LogSearch,
 }
 
 /// How a scenario is run.
@@ -47,7 +51,7 @@ pub struct Options {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 12] = [
+    pub const ALL: [Scenario; 15] = [
         Scenario::Speed,
         Scenario::EndToEnd,
         Scenario::Isolation,
@@ -60,13 +64,17 @@ impl Scenario {
         Scenario::Propagation,
         Scenario::Destinations,
         Scenario::Secrets,
+        Scenario::LogIndexing,
+        Scenario::LogOutage,
+        Scenario::LogSearch,
     ];
 
     /// Longest that it may take.
     fn limit(self, quick: bool) -> Duration {
         Duration::from_secs(match (self, quick) {
             (_, true) => 180,
-            (Scenario::Speed | Scenario::Isolation, false) => 1_500,
+            (Scenario::Speed | Scenario::Isolation | Scenario::LogOutage, false) => 1_500,
+            (Scenario::LogSearch, false) => 1_800,
             (_, false) => 900,
         })
     }
@@ -98,6 +106,9 @@ impl Scenario {
             Scenario::Propagation => propagation::run(options).await,
             Scenario::Destinations => destinations::run(options).await,
             Scenario::Secrets => secrets::run(options).await,
+            Scenario::LogIndexing => log::indexing::run(options).await,
+            Scenario::LogOutage => log::outage::run(options).await,
+            Scenario::LogSearch => log::search::run(options).await,
         }
     }
 }
