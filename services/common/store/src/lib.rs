@@ -16,6 +16,7 @@ pub mod idempotency;
 pub mod kafka_credentials;
 pub mod outbox;
 pub mod page;
+pub mod replays;
 mod scope;
 pub mod sessions;
 pub mod tenants;
