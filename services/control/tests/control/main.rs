@@ -6,6 +6,7 @@ mod isolation;
 mod kafka;
 mod keys;
 mod quality;
+mod replays;
 mod secrets;
 mod story;
 mod support;
