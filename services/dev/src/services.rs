@@ -74,6 +74,7 @@ impl Services {
         services.extend(pushrail_sinks::KINDS.iter().map(|kind| sink(plan, kind)));
         services.push(retry(plan));
         services.push(feed(plan));
+        services.push(replay(plan));
         Services(services)
     }
 
@@ -298,6 +299,16 @@ fn feed(plan: &Plan) -> Service {
             pushrail_feed::run(settings, directory, &metrics, &health, shutdown).await?;
             Ok(())
         })
+    })
+}
+
+fn replay(plan: &Plan) -> Service {
+    let database_url = plan.control.database_url.clone();
+    let settings = pushrail_replay::Settings::new(plan.connection.clone(), database_url);
+    Service::spawn("replay", move |metrics, health, shutdown| {
+        Box::pin(
+            async move { Ok(pushrail_replay::run(settings, &metrics, &health, shutdown).await?) },
+        )
     })
 }
 

@@ -29,6 +29,7 @@ In earnest, each service alone:
   pushrail sink --kind webhook
   pushrail retry
   pushrail feed
+  pushrail replay --database @FILE
 
 Settings come from flags, then the environment (PUSHRAIL_…), then a file (--config FILE), then defaults;
 any variable can be given as NAME_FILE=path. `pushrail SERVICE --print-config` shows what took effect."
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Retry(Box<serve::retry::Args>),
     /// Run the audit feed: copy audit records to the topics of the tenants that read their own.
     Feed(Box<serve::feed::Args>),
+    /// Run replays: put deliveries on their way again, from dead letters or from the events of a time.
+    Replay(Box<serve::replay::Args>),
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
@@ -80,6 +83,7 @@ impl Command {
             Command::Sink(args) => args.file.print_config,
             Command::Retry(args) => args.file.print_config,
             Command::Feed(args) => args.file.print_config,
+            Command::Replay(args) => args.file.print_config,
             _ => false,
         }
     }
@@ -93,6 +97,7 @@ impl Command {
             Command::Sink(args) => serve::sink::run(*args),
             Command::Retry(args) => serve::retry::run(*args),
             Command::Feed(args) => serve::feed::run(*args),
+            Command::Replay(args) => serve::replay::run(*args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Admin(command) => admin::run(command.run()),
             Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),

@@ -4,6 +4,7 @@ pub(crate) mod control;
 pub(crate) mod dev;
 pub(crate) mod feed;
 pub(crate) mod ingest;
+pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod router;
 pub(crate) mod sink;
