@@ -93,6 +93,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pushrail-router", SERVICE),
     ("pushrail-retry", SERVICE),
     ("pushrail-feed", SERVICE),
+    // What a replay of events delivers is what the router would: its code, and not a second opinion.
+    (
+        "pushrail-replay",
+        &[
+            "pushrail-clock",
+            "pushrail-kafka",
+            "pushrail-obs",
+            "pushrail-router",
+            "pushrail-schemas",
+            "pushrail-store",
+            "pushrail-topology",
+        ],
+    ),
     (
         "pushrail-log",
         &[

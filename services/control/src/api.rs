@@ -20,6 +20,7 @@ pub(crate) struct Api {
     pub(crate) admin_key: AdminKey,
     /// For vendors; `None` where there is no listener for them.
     pub(crate) kafka: Option<crate::kafka::Kafka>,
+    pub(crate) records: crate::records::Records,
     /// By kind.
     pub(crate) adapters: Vec<(&'static str, Arc<dyn ErasedAdapter>)>,
     pub(crate) check_route: crate::CheckRoute,

@@ -7,6 +7,7 @@
 //! | `caller`, `token`, `cors`, `limits` | who calls, from where, and how often |
 //! | `routes` | the operations themselves |
 //! | `publisher` | the outbox on its way to Kafka |
+//! | `records` | single records of Kafka, for people who look at one |
 //! | `chores` | what is due without anybody asking |
 //!
 //! A request is one transaction in its caller's scope: with its audit entry, what is told to Kafka and, where it has an
@@ -26,6 +27,7 @@ mod metrics;
 mod openapi;
 mod operation;
 mod publisher;
+mod records;
 mod reply;
 mod routes;
 mod setup;
@@ -201,6 +203,7 @@ fn api(
         ring,
         admin_key: api::AdminKey::new(&settings.admin_key),
         kafka,
+        records: records::Records::new(&settings.connection),
         adapters: settings.adapters.clone(),
         check_route: settings.check_route,
         context: settings.context.clone(),

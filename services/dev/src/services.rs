@@ -78,6 +78,7 @@ impl Services {
         services.push(retry(plan));
         services.push(feed(plan));
         services.push(log(plan));
+        services.push(replay(plan));
         Services(services)
     }
 
@@ -319,6 +320,16 @@ fn log(plan: &Plan) -> Service {
             pushrail_log::run(settings, store?, &metrics, &health, shutdown).await;
             Ok(())
         })
+    })
+}
+
+fn replay(plan: &Plan) -> Service {
+    let database_url = plan.control.database_url.clone();
+    let settings = pushrail_replay::Settings::new(plan.connection.clone(), database_url);
+    Service::spawn("replay", move |metrics, health, shutdown| {
+        Box::pin(
+            async move { Ok(pushrail_replay::run(settings, &metrics, &health, shutdown).await?) },
+        )
     })
 }
 

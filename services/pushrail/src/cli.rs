@@ -30,6 +30,7 @@ In earnest, each service alone:
   pushrail retry
   pushrail feed
   pushrail log --database @FILE
+  pushrail replay --database @FILE
 
 Settings come from flags, then the environment (PUSHRAIL_…), then a file (--config FILE), then defaults;
 any variable can be given as NAME_FILE=path. `pushrail SERVICE --print-config` shows what took effect."
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Feed(Box<serve::feed::Args>),
     /// Run the log: keep what became of every event where people can look for it.
     Log(Box<serve::log::Args>),
+    /// Run replays: put deliveries on their way again, from dead letters or from the events of a time.
+    Replay(Box<serve::replay::Args>),
     /// Show or make the topics and schemas that Pushrail needs.
     #[command(subcommand)]
     Topology(admin::topology::Command),
@@ -84,6 +87,7 @@ impl Command {
             Command::Retry(args) => args.file.print_config,
             Command::Feed(args) => args.file.print_config,
             Command::Log(args) => args.file.print_config,
+            Command::Replay(args) => args.file.print_config,
             _ => false,
         }
     }
@@ -98,6 +102,7 @@ impl Command {
             Command::Retry(args) => serve::retry::run(*args),
             Command::Feed(args) => serve::feed::run(*args),
             Command::Log(args) => serve::log::run(*args),
+            Command::Replay(args) => serve::replay::run(*args),
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Admin(command) => admin::run(command.run()),
             Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),

@@ -6,19 +6,19 @@ use pushrail_schemas::wire::DecodeError;
 use uuid::Uuid;
 
 /// See the module.
-pub(crate) struct Accepted<'a> {
-    pub(crate) event: Event,
+pub struct Accepted<'a> {
+    pub event: Event,
     /// From whoever authenticated the publisher, never from the event.
-    pub(crate) tenant_id: &'a str,
-    pub(crate) customer_id: Uuid,
+    pub tenant_id: &'a str,
+    pub customer_id: Uuid,
     /// Whether a repeat of the id is a duplicate.
-    pub(crate) deduplicate: bool,
-    pub(crate) traceparent: Option<&'a str>,
+    pub deduplicate: bool,
+    pub traceparent: Option<&'a str>,
 }
 
 /// Why a record cannot be routed, now or ever.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub enum Unreadable {
     #[error("the record has no value")]
     Empty,
     #[error(transparent)]
@@ -42,7 +42,7 @@ impl Unreadable {
 }
 
 impl<'a> Accepted<'a> {
-    pub(crate) fn read(
+    pub fn read(
         value: Option<&[u8]>,
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, Unreadable> {

@@ -10,6 +10,7 @@
 //! - `fanout` puts these together, without I/O: what it decides is tested without Kafka.
 //! - `worker` is what Kafka sees: one thread, one consumer, one producer; `write` turns decisions into records.
 //! - `routes` keeps the index equal to the directory, which is one for all workers.
+//! - `single` is the same for one destination by itself, for whoever replays events to it.
 
 mod accepted;
 #[doc(hidden)]
@@ -25,6 +26,7 @@ mod number;
 mod path;
 mod route;
 mod routes;
+mod single;
 #[cfg(test)]
 mod testing;
 mod transform;
@@ -46,7 +48,9 @@ use dedup::restore::Limits;
 use index::Index;
 use worker::{Shared, Worker};
 
+pub use accepted::{Accepted, Unreadable};
 pub use route::check;
+pub use single::{Single, Skipped};
 
 /// A worker that has not come round for so long is stuck: nothing it does takes more than seconds.
 const STUCK_AFTER: Duration = Duration::from_secs(60);

@@ -1,13 +1,14 @@
 //! Kafka as Pushrail uses it: one thread owns a consumer and a producer and polls both.
 //!
 //! [`Connection`] turns settings into client configurations, [`Consumer`] and [`Producer`] are the two clients in the form
-//! that a single-threaded worker needs, and [`relay`] is the loop shared by every service that only moves records.
+//! that a single-threaded worker needs, [`Reader`] looks a stretch of a topic up, and [`relay`] is the loop shared by every service that only moves records.
 //! Nothing in here knows what is in a record.
 
 mod connection;
 mod consumer;
 mod producer;
 pub mod property;
+mod reader;
 pub mod relay;
 mod wake;
 pub mod worker;
@@ -15,6 +16,7 @@ pub mod worker;
 pub use connection::Connection;
 pub use consumer::{Committed, Consumer, Polled, TopicPartition};
 pub use producer::{Ack, Outgoing, Producer, SendError};
+pub use reader::{Read, Reader};
 
 pub use rdkafka;
 

@@ -17,6 +17,7 @@ pub mod kafka_credentials;
 pub mod log;
 pub mod outbox;
 pub mod page;
+pub mod replays;
 mod scope;
 pub mod sessions;
 pub mod tenants;

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 /// Tables with rows of tenants.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "tenants",
     "api_keys",
     "customers",
@@ -17,6 +17,7 @@ const TABLES: [&str; 9] = [
     "audit_trail",
     "idempotency",
     "kafka_credentials",
+    "replays",
 ];
 
 async fn store() -> (Store, String) {
@@ -95,6 +96,10 @@ async fn furnish(store: &Store, url: &str, tenant_id: &str) -> [Destination; 2] 
          INSERT INTO event_types (tenant_id, name) VALUES ('{tenant_id}', 'a.b');
          INSERT INTO sessions (session_id, tenant_id, customer_id, expires_at)
              SELECT gen_random_uuid(), tenant_id, customer_id, now() + interval '1 hour' FROM customers WHERE tenant_id = '{tenant_id}';
+         INSERT INTO replays (replay_id, tenant_id, customer_id, destination_id, source, reads, selection, state, rate_per_second,
+                 actor_kind, actor_id)
+             SELECT gen_random_uuid(), tenant_id, customer_id, destination_id, 'events', 'events', '{{}}', 'estimated', 1, '', ''
+             FROM destinations WHERE tenant_id = '{tenant_id}';
          INSERT INTO idempotency (owner, key, request_sha256) VALUES ('tenant/{tenant_id}', 'k', '');
          INSERT INTO kafka_credentials (user_name, tenant_id, write_direct, read_audit) VALUES ('u-{tenant_id}', '{tenant_id}', true, true);"
     );
@@ -169,7 +174,8 @@ async fn a_query_that_forgot_its_scope_sees_nothing() {
         ];
         let expected = match table {
             // Its tenant as far as the service shows it, itself, what is its own, and what it may pick from.
-            "tenants" | "customers" | "destinations" | "event_types" | "audit_trail" => 1,
+            "tenants" | "customers" | "destinations" | "event_types" | "audit_trail"
+            | "replays" => 1,
             _ => 0,
         };
         assert_eq!(seen(&url, &customer, table).await, expected, "{table}");

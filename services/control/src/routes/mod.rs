@@ -3,11 +3,13 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit_trail;
 pub(crate) mod customers;
+pub(crate) mod dead_letters;
 pub(crate) mod destination_types;
 pub(crate) mod destinations;
 pub(crate) mod event_types;
 pub(crate) mod kafka_credentials;
 pub(crate) mod log;
+pub(crate) mod replays;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod tenants;
@@ -30,6 +32,8 @@ pub(crate) fn table() -> Vec<Operation> {
         api_keys::operations(),
         customers::operations(),
         destinations::operations(),
+        replays::operations(),
+        dead_letters::operations(),
         sessions::operations(),
         event_types::operations(),
         destination_types::operations(),

@@ -34,10 +34,17 @@ async fn furnish(control: &Control, tenant: &str) -> Mine {
         .post("/v1/event-types", &tenant.key, body)
         .await
         .is(201);
+    let destination = text(&made["destinationId"]);
+    let path = format!("/v1/customers/{CUSTOMER}/destinations/{destination}/replays");
+    let body = json!({"source": "deadLetters", "filter": {"codes": [mark]}});
+    let replay = control.post(&path, &tenant.key, body).await.is(201);
+    letter(control, &tenant.id, &destination).await;
     let ids = BTreeMap::from([
         ("tenantId", tenant.id.clone()),
         ("externalId", CUSTOMER.to_owned()),
-        ("destinationId", text(&made["destinationId"])),
+        ("destinationId", destination),
+        ("replayId", text(&replay["replayId"])),
+        ("deadLetterId", "0-7".to_owned()),
         ("keyId", text(&key["keyId"])),
         ("sessionId", text(&session["sessionId"])),
         ("name", "order.completed".to_owned()),
@@ -56,6 +63,27 @@ async fn delivered(control: &Control, tenant: &Tenant, destination: &Value) -> S
     attempt.delivery_id.unwrap().to_string()
 }
 
+/// A dead letter, as the log would know it.
+async fn letter(control: &Control, tenant: &str, destination: &str) {
+    use sqlx::Connection as _;
+    let mut database = sqlx::PgConnection::connect(&control.database_url)
+        .await
+        .unwrap();
+    // At the same place of a topic of its own, or two tenants could not both have one.
+    sqlx::query(
+        "INSERT INTO dead_letters (kind, partition, \"offset\", tenant_id, customer_id, destination_id, delivery_id, event_id,
+             event_type, received_at, dead_at, attempts, reason, code, detail, value_len)
+         SELECT tenant_id, 0, 7, tenant_id, customer_id, destination_id, gen_random_uuid(), gen_random_uuid(), 'a.b', now(),
+             now(), 1, 'permanent', 'http_404', 'only-' || tenant_id, 1
+         FROM destinations WHERE tenant_id = $1 AND destination_id = $2::uuid",
+    )
+    .bind(tenant)
+    .bind(destination)
+    .execute(&mut database)
+    .await
+    .unwrap();
+}
+
 /// A body that the operation would take, so that nothing but the credential stands in its way.
 fn body(operation: &str) -> Option<Value> {
     let id = operation;
@@ -65,6 +93,10 @@ fn body(operation: &str) -> Option<Value> {
         "createCustomer" => Some(json!({"externalId": "intruder"})),
         "createSession" => Some(json!({"customerExternalId": "intruder"})),
         "createEventType" => Some(json!({"name": "intruder.came"})),
+        "createCustomerReplay" | "createReplay" => {
+            Some(json!({"source": "deadLetters", "start": true}))
+        }
+        _ if id.starts_with("discard") => Some(json!({"filter": {}})),
         _ if id.ends_with("Destination") && id.starts_with("create") => Some(webhook),
         _ if id.starts_with("disable") => Some(json!({"reason": "intruder"})),
         _ if id.starts_with("update") => Some(json!({"name": "intruder"})),

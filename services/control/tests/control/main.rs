@@ -8,6 +8,7 @@ mod keys;
 mod log;
 mod payload_mode;
 mod quality;
+mod replays;
 mod secrets;
 mod story;
 mod support;

@@ -32,7 +32,7 @@ impl Service {
     fn start(installation: &Installation, name: &'static str, line: &str) -> Service {
         let ops = free_address();
         let workers = match name {
-            "control" => "",
+            "control" | "replay" => "",
             _ => " --workers 1",
         };
         let line = format!("{line}{workers} --ops-listen {ops} --log warn");
@@ -155,6 +155,7 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
         ),
         Service::start(installation, "retry", "retry"),
         Service::start(installation, "feed", "feed"),
+        Service::start(installation, "replay", "replay"),
     ];
     for service in &mut services {
         service.ready().await;
@@ -203,6 +204,7 @@ async fn services_alone_deliver_an_event_trace_it_show_it_and_drain_on_sigterm()
         "pushrail_sink_records_total 2",
         "pushrail_retry_partitions ",
         "pushrail_feed_partitions ",
+        "pushrail_replay_jobs{state=\"running\"} 0",
     ]) {
         let what = format!("{metric} of {}", service.name);
         wait_for(&what, async || {

@@ -232,7 +232,9 @@ impl Outbox {
         };
         self.metrics.attempts.get_or_create(&label).inc();
         let record = &conclusion.item.record;
-        if conclusion.next == Next::Delivered && record.attempt == 1 {
+        // How long a delivery took says nothing of one that was replayed days later.
+        let is_live = record.delivery.origin == headers::Origin::Live;
+        if conclusion.next == Next::Delivered && record.attempt == 1 && is_live {
             let until_sent = (made.started_at_us - record.event.received_at_us()) as f64 / 1e6;
             let seconds = until_sent + made.latency.as_secs_f64();
             self.metrics.delivery_seconds.observe(seconds.max(0.0));
