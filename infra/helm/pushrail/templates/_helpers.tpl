@@ -34,13 +34,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- mergeOverwrite $shared (deepCopy .Values.settings) | toToml -}}
 {{- end -}}
 
-{{/* Variables and mounts of a container. Takes root and opensSecrets: only sinks get the key ring. */}}
+{{/* Variables and mounts of a container. Takes root, and needs: which of keyRing, databaseUrl and adminKey it gets. */}}
 {{- define "pushrail.env" -}}
 - name: PUSHRAIL_CONFIG
   value: /etc/pushrail/pushrail.toml
-{{- if .opensSecrets }}
+{{- $needs := .needs | default list }}
+{{- if has "keyRing" $needs }}
 - name: PUSHRAIL_KEY_RING_FILE
   value: /etc/pushrail-secrets/{{ .root.Values.secrets.keyRingKey }}
+{{- end }}
+{{- if has "databaseUrl" $needs }}
+- name: PUSHRAIL_DATABASE_URL_FILE
+  value: /etc/pushrail-secrets/{{ .root.Values.secrets.databaseUrlKey }}
+{{- end }}
+{{- if has "adminKey" $needs }}
+- name: PUSHRAIL_ADMIN_KEY_FILE
+  value: /etc/pushrail-secrets/{{ .root.Values.secrets.adminKeyKey }}
 {{- end }}
 {{- with .root.Values.secrets.registryPasswordKey }}
 - name: PUSHRAIL_REGISTRY_PASSWORD_FILE
@@ -56,7 +65,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "pushrail.secretKeys" -}}
 {{- $secrets := .root.Values.secrets -}}
 {{- $keys := compact (list $secrets.registryPasswordKey $secrets.kafkaPropertiesKey) -}}
-{{- if .opensSecrets }}{{ $keys = prepend $keys $secrets.keyRingKey }}{{ end -}}
+{{- range .needs }}{{ $keys = append $keys (get $secrets (printf "%sKey" .)) }}{{ end -}}
 {{- toJson $keys -}}
 {{- end -}}
 
@@ -94,7 +103,17 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* One service's deployment. Takes root, component, service (its values), args, ports, opensSecrets. */}}
+{{/* How many copies the cluster keeps, as flags in a list. */}}
+{{- define "pushrail.replicationArgs" -}}
+{{- $args := list "--replication-factor" (toString (int .Values.topology.replicationFactor))
+  "--min-insync-replicas" (toString (int .Values.topology.minInsyncReplicas)) -}}
+{{- range $topic, $count := .Values.topology.partitions }}
+{{- $args = concat $args (list "--partitions" (printf "%s=%d" $topic (int $count))) }}
+{{- end }}
+{{- toJson $args -}}
+{{- end -}}
+
+{{/* One service's deployment. Takes root, component, service (its values), args, ports, lifecycle, needs. */}}
 {{- define "pushrail.deployment" -}}
 {{- $root := .root -}}
 apiVersion: apps/v1
