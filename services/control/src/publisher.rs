@@ -71,6 +71,9 @@ impl Publisher {
     /// Publishes for as long as this instance is the publisher; ends at once where another is.
     async fn publish(&self) -> Result<(), Failure> {
         let Some(mut right) = self.store.publisher().await? else {
+            // What waits is the other's to show; what was seen here before is old.
+            self.metrics.outbox_records.set(0);
+            self.metrics.outbox_age_seconds.set(0);
             self.condition.met();
             return Ok(());
         };
