@@ -13,7 +13,6 @@ use pushrail_kafka::Connection;
 use pushrail_obs::{Health, Metrics};
 use pushrail_schemas::registry::{Ids, Registry};
 use pushrail_sink_core::Context;
-use pushrail_store::Store;
 use pushrail_vault::KeyRing;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -311,15 +310,13 @@ fn log(plan: &Plan) -> Service {
         .iter()
         .map(|kind| (*kind).to_owned())
         .collect();
-    let mut settings = pushrail_log::Settings::new(plan.connection.clone(), kinds, plan.ids.event);
+    let database_url = plan.control.database_url.clone();
+    let connection = plan.connection.clone();
+    let mut settings = pushrail_log::Settings::new(connection, database_url, kinds, plan.ids.event);
     // Whoever tries it out looks at once.
     settings.linger = LOG_LINGER;
-    let store = Store::new(&plan.control.database_url, CONNECTIONS_MAX);
     Service::spawn("log", move |metrics, health, shutdown| {
-        Box::pin(async move {
-            pushrail_log::run(settings, store?, &metrics, &health, shutdown).await;
-            Ok(())
-        })
+        Box::pin(async move { Ok(pushrail_log::run(settings, &metrics, &health, shutdown).await?) })
     })
 }
 

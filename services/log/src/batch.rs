@@ -9,7 +9,7 @@ use pushrail_store::log::figures::{self, Counts, Slot};
 use pushrail_store::log::health::{self as kept, Health};
 use pushrail_store::log::write::{self, DeadLetter, Progress};
 use pushrail_store::log::{Micros, keep};
-use pushrail_store::{Error, Scope, Tx};
+use pushrail_store::{Error, Scope, Store, Tx};
 use uuid::Uuid;
 
 use crate::health::{Patient, State, WINDOW_MINUTES};
@@ -86,6 +86,7 @@ impl Failure {
 /// Keeps a batch, in the order in which it was read.
 pub(crate) async fn keep(
     shared: &Shared,
+    store: &Store,
     known: &mut Known,
     batch: &[Read],
 ) -> Result<(), Failure> {
@@ -98,8 +99,8 @@ pub(crate) async fn keep(
         })
         .filter(|attempt| is_kept(shared, attempt, now_us))
         .collect();
-    make_days(shared, known, &attempts).await?;
-    let mut tx = shared.store.begin(Scope::System).await?;
+    make_days(store, known, &attempts).await?;
+    let mut tx = store.begin(Scope::System).await?;
     write::relaxed(&mut tx).await?;
     let reached = advance(&mut tx, known, batch).await?;
     let letters: Vec<DeadLetter> = batch
@@ -142,7 +143,7 @@ fn is_kept(shared: &Shared, attempt: &Attempt<'_>, now_us: i64) -> bool {
 }
 
 async fn make_days(
-    shared: &Shared,
+    store: &Store,
     known: &mut Known,
     attempts: &[Attempt<'_>],
 ) -> Result<(), Error> {
@@ -155,7 +156,7 @@ async fn make_days(
     }
     // Apart from what is written to them: whoever makes a partition holds up everybody else who wants to.
     let days: Vec<i64> = missing.into_iter().collect();
-    let mut tx = shared.store.begin(Scope::System).await?;
+    let mut tx = store.begin(Scope::System).await?;
     keep::ensure_days(&mut tx, &days).await?;
     tx.commit().await?;
     known.days.extend(days);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pushrail_clock as clock;
 use pushrail_store::log::{Micros, health, keep};
-use pushrail_store::{Error, Scope};
+use pushrail_store::{Error, Scope, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{State, WINDOW_MINUTES};
@@ -22,22 +22,23 @@ const HOURS_FOR_US: i64 = 90 * DAY_US;
 /// Destinations that are looked at in one transaction.
 const ROUND: u32 = 200;
 
-pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, store: Store, shutdown: CancellationToken) {
     loop {
-        if let Err(error) = once(&shared).await {
+        if let Err(error) = once(&shared, &store).await {
             tracing::warn!(%error, "log.chores_wait");
         }
         tokio::select! {
             () = tokio::time::sleep(shared.settings.chores_every) => {}
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
         }
     }
+    store.close().await;
 }
 
-async fn once(shared: &Shared) -> Result<(), Error> {
+async fn once(shared: &Shared, store: &Store) -> Result<(), Error> {
     let now_us = clock::now_us();
-    recover(shared, now_us).await?;
-    let mut tx = shared.store.begin(Scope::System).await?;
+    recover(shared, store, now_us).await?;
+    let mut tx = store.begin(Scope::System).await?;
     if !keep::lock(&mut tx).await? {
         return Ok(());
     }
@@ -60,8 +61,8 @@ async fn once(shared: &Shared) -> Result<(), Error> {
 }
 
 /// What was degraded and has not been written of for longer than is looked at has had no failure since.
-async fn recover(shared: &Shared, now_us: i64) -> Result<(), Error> {
-    let mut tx = shared.store.begin(Scope::System).await?;
+async fn recover(shared: &Shared, store: &Store, now_us: i64) -> Result<(), Error> {
+    let mut tx = store.begin(Scope::System).await?;
     let before = Micros(now_us - (WINDOW_MINUTES + 1) * MINUTE_US);
     let mut rows = health::quiet(&mut tx, before, ROUND).await?;
     let mut transitions = Vec::new();

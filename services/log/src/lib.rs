@@ -28,13 +28,16 @@ use pushrail_obs::{Health, Metrics};
 use pushrail_store::Store;
 use pushrail_topology::topics;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 pub use tell::OPERATIONS;
 
 /// How the log works.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     pub connection: Connection,
+    /// `postgres://user:password@host:port/database`.
+    pub database_url: Zeroizing<String>,
     /// The destination types whose dead letters are kept.
     pub kinds: Vec<String>,
     /// Threads, each a member of the group with its share of the partitions.
@@ -58,9 +61,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn new(connection: Connection, kinds: Vec<String>, event_schema_id: u32) -> Self {
+    pub fn new(
+        connection: Connection,
+        database_url: Zeroizing<String>,
+        kinds: Vec<String>,
+        event_schema_id: u32,
+    ) -> Self {
         Settings {
             connection,
+            database_url,
             kinds,
             workers: 1,
             group: "pushrail-log".to_owned(),
@@ -88,13 +97,12 @@ impl Settings {
 /// Readiness has one condition, `log`: the database has answered, and Kafka has given this process partitions.
 pub async fn run(
     settings: Settings,
-    store: Store,
     metrics: &Metrics,
     health: &Health,
     shutdown: CancellationToken,
-) {
+) -> Result<(), pushrail_store::Error> {
+    let store = Store::new(&settings.database_url, 1)?;
     let shared = Arc::new(worker::Shared {
-        store: store.clone(),
         metrics: metrics::Metrics::new(metrics),
         ready: health.condition("log"),
         settings,
@@ -102,9 +110,10 @@ pub async fn run(
     shared.ready.unmet("the database has not answered yet");
     tokio::select! {
         () = migrated(&store) => {}
-        () = shutdown.cancelled() => return,
+        () = shutdown.cancelled() => return Ok(()),
     }
-    let chores = tokio::spawn(chores::run(Arc::clone(&shared), shutdown.clone()));
+    let chores = chores::run(Arc::clone(&shared), store, shutdown.clone());
+    let chores = tokio::spawn(chores);
     let (workers, health) = (shared.settings.workers.max(1), health.clone());
     threads::run("log", workers, shutdown, move |index, shutdown| {
         let heartbeat = health.heartbeat(format!("log-{index}"), STUCK_AFTER);
@@ -112,7 +121,7 @@ pub async fn run(
     })
     .await;
     let _ = chores.await;
-    store.close().await;
+    Ok(())
 }
 
 /// Returns when the tables are there. A database that is away is waited for: there is nothing else to do.

@@ -24,7 +24,6 @@ use crate::record::{self, Audited, Place};
 /// What all workers of a process share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) ready: Condition,
 }
@@ -44,8 +43,11 @@ pub(crate) async fn run(
         .consumer(&settings.group, &settings.client_id);
     let topics = settings.topics();
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    // Of its own: a connection belongs to the thread whose runtime waits for it.
+    let store = Store::new(&settings.database_url, 1).map_err(fatal)?;
     let mut worker = Worker {
         shared: &shared,
+        store: store.clone(),
         consumer: Consumer::new(&config, &names)?,
         topics: &topics,
         known: Known::default(),
@@ -55,6 +57,7 @@ pub(crate) async fn run(
         index,
     };
     let ended = worker.work(&heartbeat, &shutdown).await;
+    store.close().await;
     shared.metrics.lag(index, 0);
     if let Err(error) = &ended {
         shared.ready.unmet(error.to_string());
@@ -64,6 +67,7 @@ pub(crate) async fn run(
 
 struct Worker<'a> {
     shared: &'a Shared,
+    store: Store,
     consumer: Consumer,
     topics: &'a [String],
     known: Known,
@@ -188,7 +192,7 @@ impl Worker<'_> {
 
     /// Reads on from where the database says.
     async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        let offsets = write::offsets(&self.shared.store, self.topics)
+        let offsets = write::offsets(&self.store, self.topics)
             .await
             .map_err(fatal)?;
         let offsets: HashMap<(String, i32), i64> = offsets
@@ -243,7 +247,8 @@ impl Worker<'_> {
     async fn keep(&mut self, batch: &[Read]) -> Result<(), Failure> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let Err(failure) = batch::keep(self.shared, &mut self.known, part).await else {
+            let Err(failure) = batch::keep(self.shared, &self.store, &mut self.known, part).await
+            else {
                 continue;
             };
             self.known.forget();
@@ -260,7 +265,7 @@ impl Worker<'_> {
                         offset,
                         what: What::Nothing,
                     };
-                    batch::keep(self.shared, &mut self.known, &[read]).await?;
+                    batch::keep(self.shared, &self.store, &mut self.known, &[read]).await?;
                 }
                 _ => {
                     let (first, second) = part.split_at(part.len() / 2);

@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::replays::{Destination, LetterFilter, below};
+use super::replays::{Destination, LetterFilter};
+use super::twice::{below, twice};
 use crate::api::Api;
 use crate::call::{Call, Done};
 use crate::operation::{Operation, handler};
@@ -24,7 +25,7 @@ use crate::reply::{self, Reply, not_found};
 const TAG: &str = "Dead letters";
 
 pub(crate) fn operations() -> Vec<Operation> {
-    super::replays::twice(
+    twice(
         TAG,
         vec![
             (

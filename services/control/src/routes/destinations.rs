@@ -13,188 +13,166 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::tenants::matches;
+use super::twice::{below, twice};
 use super::{List, shown};
 use crate::api::Api;
 use crate::call::{Call, Done};
-use crate::caller::{Caller, Who};
-use crate::operation::{Handler, Operation, PAGED, handler};
+use crate::caller::Caller;
+use crate::operation::{Operation, PAGED, handler};
 use crate::reply::{self, Reply, not_found};
 
 const TAG: &str = "Destinations";
 /// What is shown for every secret.
 const MASK: &str = "********";
 
-/// Each operation twice: for a tenant's key and for a session's token.
+const ALL: [&str; 2] = [
+    "/v1/customers/{externalId}/destinations",
+    "/v1/destinations",
+];
+
 pub(crate) fn operations() -> Vec<Operation> {
-    type Made = fn(Operation) -> Operation;
-    type Row = (
-        Method,
-        &'static str,
-        &'static str,
-        [&'static str; 2],
-        &'static str,
-        Handler,
-        Made,
-    );
-    let rows: [Row; 12] = [
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations",
-            "/v1/destinations",
-            ["createCustomerDestination", "createDestination"],
-            "Make a destination",
-            handler!(create),
-            |o| {
-                o.detail("For a webhook, `kind` and `config.url` are enough. The customer is made when it is not there. A signing secret that is made here is in this answer and never again.")
+    twice(
+        TAG,
+        vec![
+            (
+                Method::POST,
+                ALL,
+                ["createCustomerDestination", "createDestination"],
+                "Make a destination",
+                handler!(create),
+                |o| {
+                    o.detail("For a webhook, `kind` and `config.url` are enough. The customer is made when it is not there. A signing secret that is made here is in this answer and never again.")
                 .body::<Draft>().created::<Made_>().revision()
-            },
-        ),
-        (
-            Method::GET,
-            "/v1/customers/{externalId}/destinations",
-            "/v1/destinations",
-            ["listCustomerDestinations", "listDestinations"],
-            "List destinations",
-            handler!(list),
-            |o| o.query(PAGED).ok::<List<View>>(),
-        ),
-        (
-            Method::GET,
-            "/v1/customers/{externalId}/destinations/{destinationId}",
-            "/v1/destinations/{destinationId}",
-            ["getCustomerDestination", "getDestination"],
-            "Show a destination",
-            handler!(get),
-            |o| o.ok::<View>().revision(),
-        ),
-        (
-            Method::PATCH,
-            "/v1/customers/{externalId}/destinations/{destinationId}",
-            "/v1/destinations/{destinationId}",
-            ["updateCustomerDestination", "updateDestination"],
-            "Change a destination",
-            handler!(update),
-            |o| {
-                o.detail("What is left out stays as it is; `null` gives the default back. `config` is replaced as a whole; of `secrets`, those that are named. New work uses the new version at once, what is under way ends on the old.")
+                },
+            ),
+            (
+                Method::GET,
+                ALL,
+                ["listCustomerDestinations", "listDestinations"],
+                "List destinations",
+                handler!(list),
+                |o| o.query(PAGED).ok::<List<View>>(),
+            ),
+            (
+                Method::GET,
+                below!(""),
+                ["getCustomerDestination", "getDestination"],
+                "Show a destination",
+                handler!(get),
+                |o| o.ok::<View>().revision(),
+            ),
+            (
+                Method::PATCH,
+                below!(""),
+                ["updateCustomerDestination", "updateDestination"],
+                "Change a destination",
+                handler!(update),
+                |o| {
+                    o.detail("What is left out stays as it is; `null` gives the default back. `config` is replaced as a whole; of `secrets`, those that are named. New work uses the new version at once, what is under way ends on the old.")
                 .body::<Patch>().ok::<View>().revision().conditional()
-            },
-        ),
-        (
-            Method::DELETE,
-            "/v1/customers/{externalId}/destinations/{destinationId}",
-            "/v1/destinations/{destinationId}",
-            ["deleteCustomerDestination", "deleteDestination"],
-            "Remove a destination",
-            handler!(remove),
-            |o| {
-                o.detail("What is owed to it is dead-lettered.")
-                    .nothing()
-                    .conditional()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/pause",
-            "/v1/destinations/{destinationId}/pause",
-            ["pauseCustomerDestination", "pauseDestination"],
-            "Pause a destination",
-            handler!(pause),
-            |o| {
-                o.detail("Its events are kept and owed until it is resumed.")
-                    .ok::<View>()
-                    .revision()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/resume",
-            "/v1/destinations/{destinationId}/resume",
-            ["resumeCustomerDestination", "resumeDestination"],
-            "Resume a destination",
-            handler!(resume),
-            |o| {
-                o.detail("What is owed to it is delivered, slowly at first.")
-                    .ok::<View>()
-                    .revision()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/disable",
-            "/v1/destinations/{destinationId}/disable",
-            ["disableCustomerDestination", "disableDestination"],
-            "Disable a destination",
-            handler!(disable),
-            |o| {
-                o.detail("Its events are skipped, and each skip is recorded.")
-                    .body::<Reason>()
-                    .ok::<View>()
-                    .revision()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/test",
-            "/v1/destinations/{destinationId}/test",
-            ["testCustomerDestination", "testDestination"],
-            "Send a test event",
-            handler!(super::test_delivery::run),
-            |o| {
-                o.detail("One attempt, at once, whatever the state of the destination; it is answered with what came of it, and recorded with origin `test`.")
+                },
+            ),
+            (
+                Method::DELETE,
+                below!(""),
+                ["deleteCustomerDestination", "deleteDestination"],
+                "Remove a destination",
+                handler!(remove),
+                |o| {
+                    o.detail("What is owed to it is dead-lettered.")
+                        .nothing()
+                        .conditional()
+                },
+            ),
+            (
+                Method::POST,
+                below!("/pause"),
+                ["pauseCustomerDestination", "pauseDestination"],
+                "Pause a destination",
+                handler!(pause),
+                |o| {
+                    o.detail("Its events are kept and owed until it is resumed.")
+                        .ok::<View>()
+                        .revision()
+                },
+            ),
+            (
+                Method::POST,
+                below!("/resume"),
+                ["resumeCustomerDestination", "resumeDestination"],
+                "Resume a destination",
+                handler!(resume),
+                |o| {
+                    o.detail("What is owed to it is delivered, slowly at first.")
+                        .ok::<View>()
+                        .revision()
+                },
+            ),
+            (
+                Method::POST,
+                below!("/disable"),
+                ["disableCustomerDestination", "disableDestination"],
+                "Disable a destination",
+                handler!(disable),
+                |o| {
+                    o.detail("Its events are skipped, and each skip is recorded.")
+                        .body::<Reason>()
+                        .ok::<View>()
+                        .revision()
+                },
+            ),
+            (
+                Method::POST,
+                below!("/test"),
+                ["testCustomerDestination", "testDestination"],
+                "Send a test event",
+                handler!(super::test_delivery::run),
+                |o| {
+                    o.detail("One attempt, at once, whatever the state of the destination; it is answered with what came of it, and recorded with origin `test`.")
                 .body::<super::test_delivery::Draft>().ok::<super::test_delivery::View>()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/secrets/rotate",
-            "/v1/destinations/{destinationId}/secrets/rotate",
-            ["rotateCustomerDestinationSecret", "rotateDestinationSecret"],
-            "Replace the signing secret",
-            handler!(super::secrets::rotate),
-            |o| {
-                o.detail("The new secret is in this answer and never again. For the overlap requests carry the signatures of both, then of the new one alone.")
+                },
+            ),
+            (
+                Method::POST,
+                below!("/secrets/rotate"),
+                ["rotateCustomerDestinationSecret", "rotateDestinationSecret"],
+                "Replace the signing secret",
+                handler!(super::secrets::rotate),
+                |o| {
+                    o.detail("The new secret is in this answer and never again. For the overlap requests carry the signatures of both, then of the new one alone.")
                 .body::<super::secrets::Rotation>().ok::<Made_>().revision()
-            },
-        ),
-        (
-            Method::POST,
-            "/v1/customers/{externalId}/destinations/{destinationId}/secrets/finish-rotation",
-            "/v1/destinations/{destinationId}/secrets/finish-rotation",
-            [
-                "finishCustomerDestinationRotation",
-                "finishDestinationRotation",
-            ],
-            "End a rotation early",
-            handler!(super::secrets::finish),
-            |o| {
-                o.detail("Requests carry the signature of the newest secret alone, from now on.")
+                },
+            ),
+            (
+                Method::POST,
+                below!("/secrets/finish-rotation"),
+                [
+                    "finishCustomerDestinationRotation",
+                    "finishDestinationRotation",
+                ],
+                "End a rotation early",
+                handler!(super::secrets::finish),
+                |o| {
+                    o.detail(
+                        "Requests carry the signature of the newest secret alone, from now on.",
+                    )
                     .ok::<View>()
                     .revision()
-            },
-        ),
-        (
-            Method::GET,
-            "/v1/customers/{externalId}/destinations/{destinationId}/changes",
-            "/v1/destinations/{destinationId}/changes",
-            ["listCustomerDestinationChanges", "listDestinationChanges"],
-            "List what was done to a destination",
-            handler!(changes),
-            |o| {
-                o.query(&[crate::operation::LIMIT])
-                    .ok::<List<super::audit_trail::View>>()
-            },
-        ),
-    ];
-    rows.into_iter()
-        .flat_map(
-            |(method, of_tenant, of_session, ids, summary, handler, make)| {
-                let tenant =
-                    Operation::new(method.clone(), of_tenant, ids[0], TAG, summary, handler);
-                let session = Operation::new(method, of_session, ids[1], TAG, summary, handler);
-                [make(tenant), make(session).who(Who::CUSTOMER)]
-            },
-        )
-        .collect()
+                },
+            ),
+            (
+                Method::GET,
+                below!("/changes"),
+                ["listCustomerDestinationChanges", "listDestinationChanges"],
+                "List what was done to a destination",
+                handler!(changes),
+                |o| {
+                    o.query(&[crate::operation::LIMIT])
+                        .ok::<List<super::audit_trail::View>>()
+                },
+            ),
+        ],
+    )
 }
 
 /// A destination to be made.

@@ -14,16 +14,15 @@ pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod tenants;
 pub(crate) mod test_delivery;
+mod twice;
 
-use http::Method;
 use pushrail_http::Problem;
 use pushrail_store::Page;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::page_cursor;
-use crate::caller::Who;
-use crate::operation::{Handler, Operation};
+use crate::operation::Operation;
 
 /// Everything that the API offers.
 pub(crate) fn table() -> Vec<Operation> {
@@ -44,36 +43,6 @@ pub(crate) fn table() -> Vec<Operation> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// An operation on what belongs to a customer: with a tenant's key, which names the customer, and with a session's token,
-/// which needs not.
-pub(crate) struct Both {
-    pub(crate) method: Method,
-    pub(crate) paths: [&'static str; 2],
-    pub(crate) ids: [&'static str; 2],
-    pub(crate) tag: &'static str,
-    pub(crate) summary: &'static str,
-    pub(crate) handler: Handler,
-    pub(crate) make: fn(Operation) -> Operation,
-}
-
-pub(crate) fn both(row: Both) -> [Operation; 2] {
-    let [of_tenant, of_session] = row.paths;
-    let new = |method, path, id| {
-        (row.make)(Operation::new(
-            method,
-            path,
-            id,
-            row.tag,
-            row.summary,
-            row.handler,
-        ))
-    };
-    [
-        new(row.method.clone(), of_tenant, row.ids[0]),
-        new(row.method, of_session, row.ids[1]).who(Who::CUSTOMER),
-    ]
 }
 
 /// A page of a list.

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::twice::{below, twice};
 use super::{List, shown};
 use crate::api::Api;
 use crate::call::{Call, Done};
-use crate::caller::Who;
-use crate::operation::{Handler, Operation, PAGED, handler};
+use crate::operation::{Operation, PAGED, handler};
 use crate::reply::{self, Reply, not_found};
 
 const TAG: &str = "Replays";
@@ -37,42 +37,6 @@ const STANDINGS: [&str; 7] = [
     "queued",
     "delivered",
 ];
-
-type Made = fn(Operation) -> Operation;
-/// Method, paths, names, summary, handler, and the rest.
-pub(crate) type Row = (
-    Method,
-    [&'static str; 2],
-    [&'static str; 2],
-    &'static str,
-    Handler,
-    Made,
-);
-
-/// What lies below a destination, as a tenant's key and as a session's token name it.
-macro_rules! below {
-    ($path:literal) => {
-        [
-            concat!(
-                "/v1/customers/{externalId}/destinations/{destinationId}",
-                $path
-            ),
-            concat!("/v1/destinations/{destinationId}", $path),
-        ]
-    };
-}
-pub(crate) use below;
-
-/// Each operation for a tenant's key and for a session's token.
-pub(crate) fn twice(tag: &'static str, rows: Vec<Row>) -> Vec<Operation> {
-    rows.into_iter()
-        .flat_map(|(method, paths, ids, summary, handler, make)| {
-            let tenant = Operation::new(method.clone(), paths[0], ids[0], tag, summary, handler);
-            let session = Operation::new(method, paths[1], ids[1], tag, summary, handler);
-            [make(tenant), make(session).who(Who::CUSTOMER)]
-        })
-        .collect()
-}
 
 pub(crate) fn operations() -> Vec<Operation> {
     twice(

@@ -61,16 +61,21 @@ impl Bed {
     }
 
     pub(crate) async fn start(&self) -> Indexer {
-        let mut settings = Settings::new(self.cluster.connection(), vec!["webhook".into()], 1);
+        let url = self.url.clone().into();
+        let kinds = vec!["webhook".into()];
+        let mut settings = Settings::new(self.cluster.connection(), url, kinds, 1);
         // Small batches: there shall be many transactions to interrupt.
         settings.batch_records_max = 50;
         settings.linger = std::time::Duration::from_millis(20);
-        let store = Store::new(&self.url, 4).unwrap();
         let (metrics, health) = (Metrics::new(), Health::new());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (metrics, health, shutdown) = (metrics.clone(), health.clone(), shutdown.clone());
-            async move { pushrail_log::run(settings, store, &metrics, &health, shutdown).await }
+            async move {
+                pushrail_log::run(settings, &metrics, &health, shutdown)
+                    .await
+                    .unwrap()
+            }
         });
         wait_until("the log is ready", || health.unmet().is_empty()).await;
         Indexer {

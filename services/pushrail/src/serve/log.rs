@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs};
-use pushrail_store::Store;
+use zeroize::Zeroizing;
 
 use crate::args::{DatabaseArgs, registry};
 use crate::process;
@@ -58,8 +58,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(&args.registry)?;
     let workers = usize::from(args.workers);
-    // Its workers, and its chores.
-    let store = Store::new(args.database.url()?.expose(), u32::from(args.workers) + 1)?;
+    let database_url = Zeroizing::new(args.database.url()?.expose().to_owned());
     process::run("log", &args.ops.clone(), 1, async |service| {
         let Some(ids) = process::schema_ids(&registry, &service).await else {
             return Ok(());
@@ -72,10 +71,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             workers,
             retention_days: args.retention_days,
             batch_records_max: args.batch as usize,
-            ..pushrail_log::Settings::new(args.kafka.connection(), kinds, ids.event)
+            ..pushrail_log::Settings::new(args.kafka.connection(), database_url, kinds, ids.event)
         };
         let (metrics, health) = (&service.metrics, &service.health);
-        pushrail_log::run(settings, store, metrics, health, service.shutdown.clone()).await;
-        Ok(())
+        let shutdown = service.shutdown.clone();
+        Ok(pushrail_log::run(settings, metrics, health, shutdown).await?)
     })
 }

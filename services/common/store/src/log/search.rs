@@ -190,11 +190,13 @@ impl Wanted {
     }
 }
 
-/// Bounds what a search may cost, for the rest of the transaction.
+/// Bounds what a search may cost, for the rest of the transaction: its time, and that it walks an index in order and stops
+/// when a page is full, where reading everything and sorting may look cheaper.
 async fn bounded(tx: &mut Tx) -> Result<(), Error> {
     sqlx::query(
         "SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true),
-             set_config('jit', 'off', true)",
+             set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
+             set_config('enable_bitmapscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)",
     )
     .bind(WITHIN_MS.to_string())
     .execute(tx.connection())

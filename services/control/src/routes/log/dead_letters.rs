@@ -13,7 +13,8 @@ use crate::api::Api;
 use crate::call::Call;
 use crate::operation::{CURSOR, LIMIT, Operation, Query, QueryKind, handler};
 use crate::reply::{self, Reply};
-use crate::routes::{Both, List, both};
+use crate::routes::List;
+use crate::routes::twice::{below, twice};
 
 const STATE: Query = Query {
     name: "state",
@@ -37,40 +38,34 @@ const UNTIL: Query = Query {
 };
 
 pub(crate) fn operations() -> Vec<Operation> {
-    let rows = [
-        Both {
-            method: Method::GET,
-            paths: [
-                "/v1/customers/{externalId}/destinations/{destinationId}/dead-letters",
-                "/v1/destinations/{destinationId}/dead-letters",
-            ],
-            ids: ["listCustomerDeadLetters", "listDeadLetters"],
-            tag: TAG,
-            summary: "List dead letters, newest first",
-            handler: handler!(list),
-            make: |o| {
-                o.detail("Deliveries that ended without success. They can be replayed or discarded, and expire after 30 days.")
+    twice(
+        TAG,
+        vec![
+            (
+                Method::GET,
+                below!("/dead-letters"),
+                ["listCustomerDeadLetters", "listDeadLetters"],
+                "List dead letters, newest first",
+                handler!(list),
+                |o| {
+                    o.detail("Deliveries that ended without success. They can be replayed or discarded, and expire after 30 days.")
                     .query(&[LIMIT, CURSOR, STATE, REASON, CODE, EVENT_TYPE, EVENT, SINCE, UNTIL])
                     .ok::<List<View>>()
-            },
-        },
-        Both {
-            method: Method::GET,
-            paths: [
-                "/v1/customers/{externalId}/destinations/{destinationId}/dead-letters/counts",
-                "/v1/destinations/{destinationId}/dead-letters/counts",
-            ],
-            ids: ["countCustomerDeadLetters", "countDeadLetters"],
-            tag: TAG,
-            summary: "Count dead letters by state, reason and code",
-            handler: handler!(counts),
-            make: |o| {
-                o.query(&[STATE, REASON, CODE, EVENT_TYPE, EVENT, SINCE, UNTIL])
-                    .ok::<Counts>()
-            },
-        },
-    ];
-    rows.into_iter().flat_map(both).collect()
+                },
+            ),
+            (
+                Method::GET,
+                below!("/dead-letters/counts"),
+                ["countCustomerDeadLetters", "countDeadLetters"],
+                "Count dead letters by state, reason and code",
+                handler!(counts),
+                |o| {
+                    o.query(&[STATE, REASON, CODE, EVENT_TYPE, EVENT, SINCE, UNTIL])
+                        .ok::<Counts>()
+                },
+            ),
+        ],
+    )
 }
 
 /// A delivery that ended without success.

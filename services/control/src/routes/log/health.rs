@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::call::Call;
 use crate::operation::{Operation, Query, QueryKind, handler};
 use crate::reply::{self, Reply};
-use crate::routes::{Both, both};
+use crate::routes::twice::{below, twice};
 
 const STEP: Query = Query {
     name: "step",
@@ -26,40 +26,34 @@ const HOUR_US: i64 = 60 * MINUTE_US;
 const STEPS_MAX: i64 = 3_000;
 
 pub(crate) fn operations() -> Vec<Operation> {
-    let rows = [
-        Both {
-            method: Method::GET,
-            paths: [
-                "/v1/customers/{externalId}/destinations/{destinationId}/health",
-                "/v1/destinations/{destinationId}/health",
-            ],
-            ids: ["getCustomerDestinationHealth", "getDestinationHealth"],
-            tag: TAG,
-            summary: "Show how a destination is",
-            handler: handler!(health),
-            make: |o| {
-                o.detail("healthy; degraded: its last 3 attempts failed, or fewer than 95 % of at least 10 in five minutes passed; failing: the last 10 failed, or fewer than half passed; suspended: it refused because of how it is set up, and is left alone until that is mended.")
+    twice(
+        TAG,
+        vec![
+            (
+                Method::GET,
+                below!("/health"),
+                ["getCustomerDestinationHealth", "getDestinationHealth"],
+                "Show how a destination is",
+                handler!(health),
+                |o| {
+                    o.detail("healthy; degraded: its last 3 attempts failed, or fewer than 95 % of at least 10 in five minutes passed; failing: the last 10 failed, or fewer than half passed; suspended: it refused because of how it is set up, and is left alone until that is mended.")
                     .ok::<View>()
-            },
-        },
-        Both {
-            method: Method::GET,
-            paths: [
-                "/v1/customers/{externalId}/destinations/{destinationId}/metrics",
-                "/v1/destinations/{destinationId}/metrics",
-            ],
-            ids: ["getCustomerDestinationMetrics", "getDestinationMetrics"],
-            tag: TAG,
-            summary: "Show a destination's figures over time",
-            handler: handler!(metrics),
-            make: |o| {
-                o.detail("Attempts by when they were made; the last 24 hours when nothing else is asked for. Latencies are right within a fifth.")
+                },
+            ),
+            (
+                Method::GET,
+                below!("/metrics"),
+                ["getCustomerDestinationMetrics", "getDestinationMetrics"],
+                "Show a destination's figures over time",
+                handler!(metrics),
+                |o| {
+                    o.detail("Attempts by when they were made; the last 24 hours when nothing else is asked for. Latencies are right within a fifth.")
                     .query(&[STEP, SINCE, UNTIL])
                     .ok::<Metrics>()
-            },
-        },
-    ];
-    rows.into_iter().flat_map(both).collect()
+                },
+            ),
+        ],
+    )
 }
 
 /// How a destination is.
