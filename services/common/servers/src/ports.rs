@@ -22,6 +22,22 @@ pub fn claim(server: &'static str, port: u16) -> Result<u16, Error> {
     }
 }
 
+/// As [`claim`]; but a server that was killed a moment ago may still hold the port until all of its processes have gone.
+pub async fn claim_after_a_kill(server: &'static str, port: u16) -> Result<u16, Error> {
+    let until = tokio::time::Instant::now() + GONE_WITHIN;
+    loop {
+        match claim(server, port) {
+            Err(Error::PortTaken { .. }) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            claimed => return claimed,
+        }
+    }
+}
+
+/// How long the processes of a killed server may take to go.
+const GONE_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
+
 #[cfg(test)]
 mod tests {
     use super::*;

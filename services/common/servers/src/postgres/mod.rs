@@ -70,7 +70,7 @@ impl Builder {
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            postgres.port = ports::claim(SERVER, self.port)?;
+            postgres.port = ports::claim_after_a_kill(SERVER, self.port).await?;
             match postgres.restart().await {
                 Err(error) if error.lost_its_port() && self.port == 0 && tries > 0 => {
                     postgres.running = None;

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::Micros;
 use crate::{Error, Tx};
 
-/// Latencies are counted in buckets whose bounds grow by the square root of two: what is read from them is right within a
+/// Latencies are counted in buckets, each a fifth wider than the one before it: what is read from them is right within a
 /// fifth, whatever the latency.
-const BUCKETS: usize = 36;
+const BUCKETS: usize = 72;
 /// Upper bound of the first, in microseconds.
 const FIRST_US: f64 = 250.0;
 
@@ -87,7 +87,7 @@ impl Counts {
 }
 
 fn upper_us(bucket: usize) -> f64 {
-    FIRST_US * 2f64.powf(bucket as f64 / 2.0)
+    FIRST_US * 2f64.powf(bucket as f64 / 4.0)
 }
 
 fn lower_us(bucket: usize) -> f64 {
@@ -96,7 +96,7 @@ fn lower_us(bucket: usize) -> f64 {
 
 fn bucket(latency_us: i64) -> usize {
     let ratio = latency_us as f64 / FIRST_US;
-    let at = (ratio.max(1.0).log2() * 2.0).ceil() as usize;
+    let at = (ratio.max(1.0).log2() * 4.0).ceil() as usize;
     at.min(BUCKETS - 1)
 }
 
