@@ -8,8 +8,8 @@
 //! | --- | --- |
 //! | [`LEN_MAX`] | it is kept in memory and compiled |
 //! | references stay inside the document, and never lead in a circle | nothing is looked up; `a = b + b, b = c + c, …` doubles with every line |
-//! | subschemas, once references are followed, and how many of them see one value of a list ([`cost`]) | that is what an event costs |
-//! | patterns that a small automaton matches in one pass ([`patterns`]) | the time of any other depends on the text |
+//! | subschemas, once references are followed, and how many of them see one value of a list (`cost`) | that is what an event costs |
+//! | patterns that a small automaton matches in one pass (`patterns`) | the time of any other depends on the text |
 //! | no `unevaluatedProperties`, `unevaluatedItems` | they evaluate again what was evaluated |
 //!
 //! `format` says something to people and refuses nothing, in every draft. A problem names the place and what was expected,

@@ -138,7 +138,7 @@ pub enum End<'a> {
     Paused(&'a str),
     /// Somebody else goes on.
     GivenBack,
-    /// Something is wrong that may pass: somebody tries again after [`TRY_AGAIN_S`].
+    /// Something is wrong that may pass: somebody tries again after a while.
     Waits(&'a str),
 }
 
