@@ -66,6 +66,74 @@ need_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages python3-venv
 }
 
+# What downloads a Python that the system does not have.
+UV_VERSION=0.13.9
+
+# python_of VERSION: prints a Python of that version that runs: the system's, pyenv's, or one that uv has or downloads.
+python_of() {
+    local try
+    # pyenv puts a command on the path for each version that it has, and runs only the one that is chosen.
+    for try in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
+        if "$try" -c 'import venv, ensurepip' 2>/dev/null; then
+            echo "$try"
+            return 0
+        fi
+    done
+    need_python
+    local uv="$CACHE/venvs/uv-$UV_VERSION"
+    if [ ! -e "$uv/ready" ]; then
+        rm -rf "$uv"
+        python3 -m venv "$uv" >&2
+        "$uv/bin/pip" -q --disable-pip-version-check install "uv==$UV_VERSION" >&2
+        touch "$uv/ready"
+    fi
+    if ! "$uv/bin/uv" python find --no-project "$1" 2>/dev/null; then
+        say "== downloading Python $1 (once)"
+        "$uv/bin/uv" python install -q "$1" >&2 || die "Python $1 is needed, and could not be downloaded: install it by hand"
+        "$uv/bin/uv" python find --no-project "$1"
+    fi
+}
+
+# pushrail_dev [FOLDER]: reads dev.env of the `pushrail dev` that runs on FOLDER; without one starts one on free ports,
+# which ends with the script, or with end_dev. PUSHRAIL_BIN is the program, target/release/pushrail by default.
+pushrail_dev() {
+    pushrail="${PUSHRAIL_BIN:-$ROOT/target/release/pushrail}"
+    [ -x "$pushrail" ] || die "$pushrail is not there: build it with cargo build --release -p pushrail, or set PUSHRAIL_BIN"
+    own="" data="${1:-}"
+    if [ -z "$data" ]; then
+        data="$(mktemp -d)"
+        trap kill_dev EXIT
+        "$pushrail" dev --data-dir "$data" --port 0 >"$data/dev.log" 2>&1 &
+        own=$!
+        until [ -e "$data/dev.env" ]; do
+            kill -0 "$own" 2>/dev/null || { own=""; cat "$data/dev.log" >&2; die "pushrail dev did not start"; }
+            sleep 0.2
+        done
+    fi
+    # shellcheck source=/dev/null
+    source "$data/dev.env"
+}
+
+# shellcheck disable=SC2317 # called by the trap
+kill_dev() {
+    if [ -n "$own" ]; then
+        kill -INT "$own" 2>/dev/null || true
+        wait "$own" 2>/dev/null || true
+        rm -rf "$data"
+    fi
+}
+
+# Stops the one that pushrail_dev has started, if it has, and shows how it drains.
+end_dev() {
+    [ -n "$own" ] || return 0
+    kill -INT "$own"
+    wait "$own" || die "pushrail dev ended with $?: $(tail -n 5 "$data/dev.log")"
+    own=""
+    [ ! -e "$data/dev.env" ] || die "dev.env is still there"
+    sed -n '/Draining/,$p' "$data/dev.log"
+    rm -rf "$data"
+}
+
 # What a build needs: a C compiler and the headers that librdkafka links against.
 need_build_tools() {
     local missing=()

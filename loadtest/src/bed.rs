@@ -32,14 +32,19 @@ pub struct Bed {
 impl Bed {
     /// Starts everything, with a tenant. `label` names the folder.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
-        let mut bed = Self::without_tenant(label).await?;
+        Self::for_kinds(label, &["webhook"]).await
+    }
+
+    /// The same with topics of other kinds of destinations.
+    pub async fn for_kinds(label: &str, kinds: &[&str]) -> anyhow::Result<Self> {
+        let mut bed = Self::without_tenant(label, kinds).await?;
         bed.api_key = format!("pk_{}", uuid::Uuid::new_v4().simple());
         bed.write_tenant()?;
         Ok(bed)
     }
 
     /// The same for whoever makes tenants in another way; there is no API key.
-    pub async fn without_tenant(label: &str) -> anyhow::Result<Self> {
+    pub async fn without_tenant(label: &str, kinds: &[&str]) -> anyhow::Result<Self> {
         let binary = binary()?;
         eprintln!("{label}: starting Kafka and the schema registry");
         let folder = tempfile::Builder::new()
@@ -49,7 +54,7 @@ impl Bed {
         let kafka = Kafka::builder(folder.path().join("kafka")).heap_mib(768);
         let registry = Registry::builder(folder.path().join("registry"));
         let (kafka, registry) = tokio::try_join!(kafka.start(), registry.start())?;
-        let ids = apply_topology(&kafka.bootstrap(), &registry.url()).await?;
+        let ids = apply_topology(&kafka.bootstrap(), &registry.url(), kinds).await?;
         Ok(Bed {
             folder,
             kafka,
@@ -101,6 +106,7 @@ impl Bed {
             name: "Load test".into(),
             audit_feed: false,
             event_validation: EventValidation::Off,
+            encryption: Default::default(),
         };
         let key = ApiKey {
             key_id: "loadtest".into(),
@@ -120,16 +126,15 @@ impl Bed {
     }
 }
 
-async fn apply_topology(bootstrap: &str, registry: &str) -> anyhow::Result<Ids> {
+async fn apply_topology(bootstrap: &str, registry: &str, kinds: &[&str]) -> anyhow::Result<Ids> {
     let cluster = Cluster::connect(&Connection::new(bootstrap).admin("pushrail-loadtest"))?;
     let registry = RegistryClient::new(registry, None)?;
-    let (kinds, tenants) = (["webhook"], [TENANT]);
     let plan = pushrail_topology::plan(
         &cluster,
         Some(&registry),
         &Settings::single(),
-        &kinds,
-        &tenants,
+        kinds,
+        &[TENANT],
     )
     .await?;
     plan.apply(&cluster, Some(&registry)).await?;

@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pushrail_kafka::partition_of;
 use pushrail_schemas::config::{self, Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::identity;
 use pushrail_vault::{Aad, KeyRing};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::sample::{self, TENANT};
@@ -105,13 +107,27 @@ pub struct Who<'a> {
 
 /// A webhook that wants [`sample::EVENT_TYPE`], its secret sealed.
 pub fn webhook(ring: &KeyRing, who: Who<'_>, name: &str, url: &str) -> anyhow::Result<Destination> {
-    let config = RawValue::from_string(serde_json::json!({ "url": url }).to_string())?;
+    let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));
+    let secrets = json!({ "signingSecret": secret });
+    destination(ring, who, "webhook", name, &json!({ "url": url }), &secrets)
+}
+
+/// A destination of any kind that wants [`sample::EVENT_TYPE`], its secrets sealed.
+pub fn destination(
+    ring: &KeyRing,
+    who: Who<'_>,
+    kind: &str,
+    name: &str,
+    config: &Value,
+    secrets: &Value,
+) -> anyhow::Result<Destination> {
+    let config = RawValue::from_string(config.to_string())?;
     let mut destination = Destination {
         destination_id: who.id,
         tenant_id: who.tenant_id.into(),
         customer_id: identity::customer_id(who.tenant_id, who.customer),
         customer_external_id: who.customer.into(),
-        kind: "webhook".into(),
+        kind: kind.into(),
         name: name.into(),
         state: State::Active,
         version: 1,
@@ -122,63 +138,18 @@ pub fn webhook(ring: &KeyRing, who: Who<'_>, name: &str, url: &str) -> anyhow::R
         transform: Vec::new(),
         retry: RetryPolicy::default(),
         rate_limit: None,
+        batch: None,
         payload_mode: PayloadMode::Full,
         payload_mode_inherited: false,
         timeout_ms: None,
     };
-    let secret = format!("whsec_{}", STANDARD.encode(SIGNING_KEY));
-    let secrets = serde_json::json!({ "signingSecret": secret }).to_string();
-    destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.as_bytes())?);
+    destination.secrets = Some(ring.seal(&Aad::of(&destination), secrets.to_string().as_bytes())?);
     Ok(destination)
-}
-
-/// The partition that `partitioner=murmur2_random` and Java's clients choose for a key.
-pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
-    ((murmur2(key) & 0x7fff_ffff) % partitions as u32) as i32
-}
-
-/// MurmurHash2 with Kafka's seed.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let (words, tail) = data.as_chunks::<4>();
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k = (k ^ (k >> 24)).wrapping_mul(M);
-        hash = hash.wrapping_mul(M) ^ k;
-    }
-    if !tail.is_empty() {
-        let rest = tail
-            .iter()
-            .rev()
-            .fold(0, |rest, byte| rest << 8 | u32::from(*byte));
-        hash = (hash ^ rest).wrapping_mul(M);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_is_kafkas() {
-        // From Kafka's own UtilsTest.testMurmur2.
-        for (text, hash) in [
-            ("21", -973_932_308i32),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
-        }
-    }
 
     #[test]
     fn a_family_of_one_partition_is_in_it() {

@@ -16,6 +16,7 @@ pub mod kafka;
 pub mod keeper;
 pub mod machine;
 pub mod oracle;
+pub mod place;
 pub mod plane;
 mod progress;
 pub mod receiver;

@@ -67,6 +67,16 @@ enum Proof {
     LogOutage,
     /// Ten searches in a delivery log of ten million attempts
     LogSearch,
+    /// A replay of 100,000 deliveries beside live traffic, killed in its middle
+    Replay,
+    /// Sinks of each kind killed in the middle of batches: what is there twice
+    KindCrash,
+    /// Sinks of each kind against the stock clients of their systems
+    KindSpeed,
+    /// Memory of idle destinations of each kind
+    KindIdle,
+    /// Credentials of other kinds replaced and taken away while deliveries flow
+    KindRotation,
 }
 
 impl Proof {
@@ -87,6 +97,11 @@ impl Proof {
             Proof::LogIndexing => Scenario::LogIndexing,
             Proof::LogOutage => Scenario::LogOutage,
             Proof::LogSearch => Scenario::LogSearch,
+            Proof::Replay => Scenario::Replay,
+            Proof::KindCrash => Scenario::KindCrash,
+            Proof::KindSpeed => Scenario::KindSpeed,
+            Proof::KindIdle => Scenario::KindIdle,
+            Proof::KindRotation => Scenario::KindRotation,
         }
     }
 }

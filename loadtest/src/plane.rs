@@ -32,7 +32,12 @@ pub struct Plane {
 impl Plane {
     /// Starts everything and makes the tenant [`TENANT`]. `extra` are further arguments of the control plane.
     pub async fn start(label: &str, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut bed = Bed::without_tenant(label).await?;
+        Self::for_kinds(label, &["webhook"], extra).await
+    }
+
+    /// The same with topics of other kinds of destinations.
+    pub async fn for_kinds(label: &str, kinds: &[&str], extra: &[&str]) -> anyhow::Result<Self> {
+        let mut bed = Bed::without_tenant(label, kinds).await?;
         let postgres = Postgres::builder(bed.folder().join("postgres"));
         let postgres = postgres.start().await?;
         let admin_key = format!("operator-{}", Uuid::new_v4().simple());

@@ -88,6 +88,8 @@ pub fn deliver(schema_id: u32, order: Order<'_>, value_len: usize) -> Deliver {
             payload: payload.as_bytes(),
             metadata: b"{}",
             received_at_us: sent_us,
+            subject_id: None,
+            sealing: None,
         };
         parts.encode(schema_id, value);
     };

@@ -27,6 +27,7 @@ pub enum Kind {
     Control,
     Feed,
     Log,
+    Replay,
 }
 
 impl Kind {
@@ -42,16 +43,17 @@ impl Kind {
             Kind::Control => "control",
             Kind::Feed => "feed",
             Kind::Log => "log",
+            Kind::Replay => "replay",
         }
     }
 
-    fn arguments(self, listen: SocketAddr) -> Vec<String> {
+    fn arguments(self, listen: SocketAddr, destinations: &str) -> Vec<String> {
         match self {
             Kind::Ingest => vec!["ingest".into(), "--listen".into(), listen.to_string()],
             Kind::Sink => [
                 "sink",
                 "--kind",
-                "webhook",
+                destinations,
                 "--allow-network",
                 "127.0.0.0/8",
                 "--allow-plaintext",
@@ -59,7 +61,9 @@ impl Kind {
             .map(String::from)
             .to_vec(),
             Kind::Control => vec!["control".into(), "--listen".into(), listen.to_string()],
-            Kind::Router | Kind::Retry | Kind::Feed | Kind::Log => vec![self.name().into()],
+            Kind::Router | Kind::Retry | Kind::Feed | Kind::Log | Kind::Replay => {
+                vec![self.name().into()]
+            }
         }
     }
 }
@@ -81,10 +85,26 @@ pub struct Service {
 impl Service {
     /// Starts a process with `extra` arguments, and returns when it is ready.
     pub async fn start(bed: &Bed, kind: Kind, label: &str, extra: &[&str]) -> anyhow::Result<Self> {
+        Self::start_of(bed, kind, "webhook", label, extra).await
+    }
+
+    /// Starts the sink of another kind than webhooks.
+    pub async fn sink(bed: &Bed, destinations: &str) -> anyhow::Result<Self> {
+        let label = format!("sink-{destinations}");
+        Self::start_of(bed, Kind::Sink, destinations, &label, &[]).await
+    }
+
+    async fn start_of(
+        bed: &Bed,
+        kind: Kind,
+        destinations: &str,
+        label: &str,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         let (listen, ops) = (free_address()?, free_address()?);
         let mut command = Command::new(&bed.binary);
         command
-            .args(kind.arguments(listen))
+            .args(kind.arguments(listen, destinations))
             .args(extra)
             .env("PUSHRAIL_KAFKA", bed.bootstrap())
             .env("PUSHRAIL_REGISTRY", bed.registry.url())

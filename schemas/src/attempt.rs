@@ -74,6 +74,8 @@ pub struct Attempt<'a> {
     pub replay_id: Option<Uuid>,
     pub traceparent: Option<&'a str>,
     pub received_at_us: Option<i64>,
+    pub subject_id: Option<Uuid>,
+    pub sealing: Option<&'a [u8]>,
 }
 
 impl<'a> Attempt<'a> {
@@ -83,7 +85,7 @@ impl<'a> Attempt<'a> {
         wire::split(value)?;
         let mut reader = Reader::new(value, PREFIX_LEN);
         let reader = &mut reader;
-        Ok(Attempt {
+        let mut attempt = Attempt {
             attempt_id: reader.uuid()?,
             tenant_id: reader.str()?,
             customer_id: reader.uuid()?,
@@ -114,7 +116,15 @@ impl<'a> Attempt<'a> {
                 Ok(()) => None,
                 Err(_) => reader.optional(Reader::long)?,
             },
-        })
+            subject_id: None,
+            sealing: None,
+        };
+        // As the second did here.
+        if reader.end().is_err() {
+            attempt.subject_id = reader.optional(Reader::uuid)?;
+            attempt.sealing = reader.optional(Reader::slice)?;
+        }
+        Ok(attempt)
     }
 }
 
@@ -172,6 +182,8 @@ impl Attempt<'_> {
         wire::put_optional(self.replay_id, out, wire::put_uuid);
         wire::put_optional(self.traceparent, out, text);
         wire::put_optional(self.received_at_us, out, wire::put_long);
+        wire::put_optional(self.subject_id, out, wire::put_uuid);
+        wire::put_optional(self.sealing, out, bytes);
     }
 }
 

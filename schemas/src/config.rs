@@ -21,6 +21,8 @@ pub const TENANT_PREFIX: &str = "tenant/";
 pub const API_KEY_PREFIX: &str = "api_key/";
 pub const DESTINATION_PREFIX: &str = "destination/";
 pub const EVENT_TYPE_PREFIX: &str = "event_type/";
+pub const CUSTOMER_PREFIX: &str = "customer/";
+pub const PAYLOAD_KEY_PREFIX: &str = "payload_key/";
 
 /// Keys on the `config` topic.
 pub mod key {
@@ -43,6 +45,14 @@ pub mod key {
     pub fn event_type(tenant_id: &str, name: &str) -> String {
         format!("{}{tenant_id}/{name}", super::EVENT_TYPE_PREFIX)
     }
+
+    pub fn customer(tenant_id: &str, customer_id: Uuid) -> String {
+        format!("{}{tenant_id}/{customer_id}", super::CUSTOMER_PREFIX)
+    }
+
+    pub fn payload_key(tenant_id: &str, epoch: u32, shard: u8) -> String {
+        format!("{}{tenant_id}/{epoch}/{shard}", super::PAYLOAD_KEY_PREFIX)
+    }
 }
 
 /// A vendor.
@@ -57,6 +67,76 @@ pub struct Tenant {
     /// What its events are held to when they come in.
     #[serde(default, skip_serializing_if = "EventValidation::is_off")]
     pub event_validation: EventValidation,
+    /// Whether the payloads of its customers' events are sealed, where a customer does not say so itself.
+    #[serde(default, skip_serializing_if = "Encryption::is_off")]
+    pub encryption: Encryption,
+}
+
+/// Whether payloads are sealed when they come in, so that what was erased can be read nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    #[default]
+    Off,
+    /// With a key of each event, which is destroyed when the event, its subject or its customer is erased.
+    On,
+}
+
+impl Encryption {
+    pub fn is_off(&self) -> bool {
+        *self == Encryption::Off
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Encryption::Off => "off",
+            Encryption::On => "on",
+        }
+    }
+}
+
+impl FromStr for Encryption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Encryption::Off),
+            "on" => Ok(Encryption::On),
+            _ => Err("must be off or on".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for Encryption {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// What a customer says otherwise than its tenant. One that says nothing has no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Customer {
+    pub tenant_id: Box<str>,
+    pub customer_id: Uuid,
+    pub encryption: Encryption,
+}
+
+/// What keys of a tenant's events are computed from, as `pushrail-shred` has it. In epoch 0 what subjects are hashed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PayloadKey {
+    pub tenant_id: Box<str>,
+    pub epoch: u32,
+    pub shard: u8,
+    pub sealed: Sealed,
+}
+
+impl PayloadKey {
+    /// The epoch that is none: its record hashes subjects.
+    pub const SUBJECTS: u32 = 0;
 }
 
 /// How a tenant's catalogue of event types judges its events as they come in.
@@ -155,6 +235,9 @@ pub struct Destination {
     pub retry: RetryPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Where its type sends several records in one call: how many, how large and how old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchPolicy>,
     #[serde(default)]
     pub payload_mode: PayloadMode,
     /// `payload_mode` is its customer's and changes with it.
@@ -225,6 +308,11 @@ impl Destination {
         if let Some(limit) = &self.rate_limit {
             for (field, problem) in limit.problems() {
                 report(&format!("/rateLimit/{field}"), problem);
+            }
+        }
+        if let Some(batch) = &self.batch {
+            for (field, problem) in batch.problems() {
+                report(&format!("/batch/{field}"), problem);
             }
         }
         if self
@@ -363,6 +451,47 @@ impl RateLimit {
                 format!("must be between 1 and {}", Self::BURST_MAX),
             ));
         }
+        problems
+    }
+}
+
+/// When a batch is sent: as soon as one of these is reached. What is not given is the destination type's own; its `limits`
+/// say the most that may be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchPolicy {
+    /// Records in one call.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u32>,
+    /// Bytes in one call. A record that is larger goes alone.
+    #[schemars(range(min = 1_024, max = 1_073_741_824))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
+    /// How long the first record may wait for others, in milliseconds.
+    #[schemars(range(max = 3_600_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u32>,
+}
+
+impl BatchPolicy {
+    pub const RECORDS_MAX: u32 = 1_000_000;
+    pub const BYTES_MIN: u32 = 1_024;
+    pub const BYTES_MAX: u32 = 1 << 30;
+    pub const AGE_MAX_MS: u32 = 3_600_000;
+
+    /// What is wrong with it whatever its type, as `(field, problem)` pairs; empty when nothing is.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut range = |field, value: Option<u32>, min: u32, max: u32| {
+            if let Some(value) = value.filter(|value| !(min..=max).contains(value)) {
+                let problem = format!("must be between {min} and {max}, not {value}");
+                problems.push((field, problem));
+            }
+        };
+        range("records", self.records, 1, Self::RECORDS_MAX);
+        range("bytes", self.bytes, Self::BYTES_MIN, Self::BYTES_MAX);
+        range("ageMs", self.age_ms, 0, Self::AGE_MAX_MS);
         problems
     }
 }

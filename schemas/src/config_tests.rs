@@ -45,6 +45,9 @@ fn each_bad_field_is_named() {
         ),
         ("/rateLimit/perSecond", json!({"perSecond": 0.0})),
         ("/rateLimit/burst", json!({"perSecond": 1, "burst": 0})),
+        ("/batch/records", json!({"records": 0})),
+        ("/batch/bytes", json!({"bytes": 1_023})),
+        ("/batch/ageMs", json!({"ageMs": 3_600_001})),
         ("/timeoutMs", json!(0)),
         ("/transform/0/drop/0", json!([{"drop": ["card"]}])),
     ];

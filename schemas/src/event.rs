@@ -19,6 +19,10 @@ pub struct Parts<'a> {
     /// A flat JSON object of strings; written as it is.
     pub metadata: &'a [u8],
     pub received_at_us: i64,
+    /// A keyed hash of whom it is about.
+    pub subject_id: Option<Uuid>,
+    /// How `payload` and `metadata` are sealed, where they are; `pushrail-shred` reads it.
+    pub sealing: Option<&'a [u8]>,
 }
 
 impl Parts<'_> {
@@ -46,6 +50,8 @@ impl Parts<'_> {
         wire::put_bytes(self.payload, out);
         wire::put_bytes(self.metadata, out);
         wire::put_long(self.received_at_us, out);
+        wire::put_optional(self.subject_id, out, wire::put_uuid);
+        wire::put_optional(self.sealing, out, wire::put_bytes);
     }
 }
 
@@ -62,6 +68,8 @@ pub struct Event {
     source: Option<Span>,
     payload: Span,
     metadata: Span,
+    subject_id: Option<Uuid>,
+    sealing: Option<Span>,
 }
 
 /// A stretch of an event's bytes.
@@ -80,7 +88,7 @@ impl Event {
     pub fn parse(value: Bytes) -> Result<Self, wire::DecodeError> {
         wire::split(&value)?;
         let mut reader = wire::Reader::new(&value, wire::PREFIX_LEN);
-        let event = Event {
+        let mut event = Event {
             event_id: reader.uuid()?,
             event_type: span(reader.text()?),
             occurred_at_us: reader.long()?,
@@ -90,8 +98,15 @@ impl Event {
             payload: span(reader.bytes()?),
             metadata: span(reader.bytes()?),
             received_at_us: reader.long()?,
+            subject_id: None,
+            sealing: None,
             value: Bytes::new(),
         };
+        // The first versions ended here.
+        if reader.end().is_err() {
+            event.subject_id = reader.optional(wire::Reader::uuid)?;
+            event.sealing = reader.optional(wire::Reader::bytes)?.map(span);
+        }
         Ok(Event { value, ..event })
     }
 
@@ -130,7 +145,7 @@ impl Event {
         self.source.map(|span| self.str(span))
     }
 
-    /// JSON, as it was published.
+    /// JSON, as it was published; ciphertext where the event is sealed.
     pub fn payload(&self) -> &[u8] {
         self.slice(self.payload)
     }
@@ -141,9 +156,39 @@ impl Event {
             .slice(self.payload.start as usize..self.payload.end as usize)
     }
 
-    /// JSON, as it was published.
+    /// JSON, as it was published; ciphertext where the event is sealed.
     pub fn metadata(&self) -> &[u8] {
         self.slice(self.metadata)
+    }
+
+    /// A keyed hash of whom it is about.
+    pub fn subject_id(&self) -> Option<Uuid> {
+        self.subject_id
+    }
+
+    /// How payload and metadata are sealed; `None` where they are in clear.
+    pub fn sealing(&self) -> Option<&[u8]> {
+        self.sealing.map(|span| self.slice(span))
+    }
+
+    /// Id of the schema that it was written with.
+    pub fn schema_id(&self) -> u32 {
+        wire::split(&self.value).map_or(0, |(id, _)| id)
+    }
+
+    /// A sealed event in clear: `open` is given the name and the bytes of each sealed part. `None` where one does not open.
+    pub fn opened(&self, open: impl Fn(&str, &[u8]) -> Option<Vec<u8>>) -> Option<Event> {
+        let payload = open("payload", self.payload())?;
+        let metadata = open("metadata", self.metadata())?;
+        let parts = Parts {
+            payload: &payload,
+            metadata: &metadata,
+            sealing: None,
+            ..self.parts()
+        };
+        let mut value = Vec::new();
+        parts.encode(self.schema_id(), &mut value);
+        Event::parse(value.into()).ok()
     }
 
     /// The fields, to write a changed event from.
@@ -158,6 +203,8 @@ impl Event {
             payload: self.payload(),
             metadata: self.metadata(),
             received_at_us: self.received_at_us,
+            subject_id: self.subject_id,
+            sealing: self.sealing(),
         }
     }
 

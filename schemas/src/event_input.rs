@@ -27,6 +27,8 @@ pub struct EventInput<'a> {
     pub source: Option<Cow<'a, str>>,
     /// Should be a flat JSON object of strings; not looked at here. `{}` when the writer has none.
     pub metadata: Cow<'a, [u8]>,
+    /// Whom it is about.
+    pub subject: Option<Cow<'a, str>>,
 }
 
 /// A writer's schema that no event can be read from.
@@ -67,9 +69,10 @@ enum Role {
     IdempotencyKey,
     Source,
     Metadata,
+    Subject,
 }
 
-const ROLES: [(Role, &str); 7] = [
+const ROLES: [(Role, &str); 8] = [
     (Role::EventType, "event_type"),
     (Role::Customer, "customer_external_id"),
     (Role::Payload, "payload"),
@@ -77,6 +80,7 @@ const ROLES: [(Role, &str); 7] = [
     (Role::IdempotencyKey, "idempotency_key"),
     (Role::Source, "source"),
     (Role::Metadata, "metadata"),
+    (Role::Subject, "subject"),
 ];
 
 impl Role {
@@ -125,6 +129,7 @@ impl Writer {
         let (mut event_type, mut customer, mut payload) = (None, None, None);
         let (mut occurred_at_us, mut idempotency_key, mut source, mut metadata) =
             (None, None, None, None);
+        let mut subject = None;
         for (role, shape) in &self.fields {
             let Some(role) = *role else {
                 walk.skip(shape)?;
@@ -147,6 +152,7 @@ impl Writer {
                 Role::IdempotencyKey => idempotency_key = Some(field.text()?),
                 Role::Source => source = Some(field.text()?),
                 Role::Metadata => metadata = Some(field.metadata()?),
+                Role::Subject => subject = Some(field.text()?),
             }
         }
         walk.reader.end()?;
@@ -162,6 +168,7 @@ impl Writer {
             idempotency_key,
             source,
             metadata: metadata.unwrap_or(Cow::Borrowed(b"{}")),
+            subject,
         })
     }
 }

@@ -91,6 +91,8 @@ fn a_publisher_may_use_the_schema_of_accepted_events() {
         payload: b"{}",
         metadata: br#"{"a":"b"}"#,
         received_at_us: 9,
+        subject_id: None,
+        sealing: None,
     };
     let mut value = Vec::new();
     event.encode(7, &mut value);
@@ -347,6 +349,7 @@ proptest! {
             ("idempotency_key", optional(&key)),
             ("source", optional(&source)),
             ("metadata", Value::Bytes(metadata.clone())),
+            ("subject", optional(&source)),
         ]);
         let writer = Writer::new(&ours).unwrap();
         let expected = EventInput {
@@ -355,8 +358,9 @@ proptest! {
             payload: payload.into(),
             occurred_at_us: occurred_at,
             idempotency_key: key.map(Cow::Owned),
-            source: source.map(Cow::Owned),
+            source: source.clone().map(Cow::Owned),
             metadata: metadata.into(),
+            subject: source.map(Cow::Owned),
         };
         prop_assert_eq!(writer.decode(&value).unwrap(), expected);
         for len in 0..value.len() {

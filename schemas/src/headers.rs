@@ -28,7 +28,8 @@ pub const TRACEPARENT: &str = "traceparent";
 /// `1` when the event's id is derived, so that a repeat can be recognised within the deduplication window.
 pub const DEDUPLICATE: &str = "deduplicate";
 
-/// On a dead letter: why. `permanent`, `transient`, `suspended`, `disabled`, `removed`, `undecodable`, `foreign`, `poison`.
+/// On a dead letter: why. `permanent`, `transient`, `suspended`, `disabled`, `removed`, `undecodable`, `foreign`, `poison`,
+/// `erased`.
 pub const FAILURE_REASON: &str = "failure_reason";
 pub const FAILURE_CODE: &str = "failure_code";
 pub const FAILURE_DETAIL: &str = "failure_detail";

@@ -29,6 +29,8 @@ fn golden(name: &str, actual: Option<&[u8]>) -> Vec<u8> {
     kept
 }
 
+const SEALING: &[u8] = &[1, 0, 0, 0, 7, 0, 1, 0];
+
 fn event() -> Parts<'static> {
     Parts {
         event_id: identity::event_id("acme", "order.completed", "order-1001"),
@@ -40,6 +42,8 @@ fn event() -> Parts<'static> {
         payload: "{\"amount\":12.50,\"currency\":\"EUR\",\"name\":\"Zoë\"}".as_bytes(),
         metadata: br#"{"region":"eu"}"#,
         received_at_us: 1_700_000_001_000_000,
+        subject_id: Some(Uuid::from_u128(0x33)),
+        sealing: Some(SEALING),
     }
 }
 
@@ -53,6 +57,8 @@ fn an_event_is_written_as_it_always_was() {
         source: None,
         occurred_at_us: -1,
         metadata: b"{}",
+        subject_id: None,
+        sealing: None,
         ..event()
     };
     let mut value = Vec::new();
@@ -69,6 +75,20 @@ fn an_event_is_read_as_it_always_was() {
         (bare.idempotency_key(), bare.source(), bare.occurred_at_us()),
         (None, None, -1)
     );
+}
+
+/// The first versions knew neither subjects nor sealing.
+#[test]
+fn an_event_of_an_earlier_version_is_read() {
+    let read = Event::parse(Bytes::from(golden("event_v2", None))).unwrap();
+    let expected = Parts {
+        subject_id: None,
+        sealing: None,
+        ..event()
+    };
+    assert_eq!(format!("{:?}", read.parts()), format!("{expected:?}"));
+    let bare = Event::parse(Bytes::from(golden("event_bare_v2", None))).unwrap();
+    assert_eq!((bare.subject_id(), bare.sealing()), (None, None));
 }
 
 fn attempts() -> [Attempt<'static>; 2] {
@@ -101,6 +121,8 @@ fn attempts() -> [Attempt<'static>; 2] {
         replay_id: None,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         received_at_us: Some(1_700_000_001_250_000),
+        subject_id: Some(Uuid::from_u128(0x33)),
+        sealing: Some(SEALING),
     };
     let skip = Attempt {
         delivery_id: None,
@@ -121,6 +143,8 @@ fn attempts() -> [Attempt<'static>; 2] {
         first_attempt_at_us: None,
         traceparent: None,
         received_at_us: None,
+        subject_id: None,
+        sealing: None,
         ..attempt
     };
     [attempt, skip]
@@ -146,30 +170,62 @@ fn an_attempt_of_the_first_version_is_read() {
         let value = golden(name, None);
         let expected = Attempt {
             received_at_us: None,
+            subject_id: None,
+            sealing: None,
             ..attempt
         };
         assert_eq!(Attempt::parse(&value).unwrap(), expected);
     }
 }
 
+/// The second knew neither subjects nor sealing.
+#[test]
+fn an_attempt_of_the_second_version_is_read() {
+    for (attempt, name) in attempts()
+        .into_iter()
+        .zip(["attempt_v2", "attempt_skip_v2"])
+    {
+        let value = golden(name, None);
+        let expected = Attempt {
+            subject_id: None,
+            sealing: None,
+            ..attempt
+        };
+        assert_eq!(Attempt::parse(&value).unwrap(), expected);
+    }
+}
+
+/// Each is read with the schema that it was written with; the first two had the same.
 #[test]
 fn a_directly_published_event_is_read_as_it_always_was() {
-    let schema = apache_avro::Schema::parse_str(pushrail_schemas::avro::EVENT_INPUT).unwrap();
-    let value = golden("event_input", None);
-    let input = event_input::Writer::new(&schema).unwrap();
-    let input = input.decode(&value).unwrap();
-    assert_eq!(
-        (&*input.event_type, &*input.customer_external_id),
-        ("order.completed", "customer-7")
-    );
-    assert_eq!(
-        (input.occurred_at_us, input.idempotency_key.as_deref()),
-        (Some(1_700_000_000_123_456), Some("order-1001"))
-    );
-    assert_eq!(
-        (input.source, &*input.payload, &*input.metadata),
-        (None, b"{\"a\":1}".as_slice(), b"{}".as_slice())
-    );
+    const SECOND: &str = include_str!("../avro/published/v2/EventInput.avsc");
+    let versions = [
+        ("event_input_v2", SECOND, None),
+        (
+            "event_input",
+            pushrail_schemas::avro::EVENT_INPUT,
+            Some("user/8234"),
+        ),
+    ];
+    for (name, schema, subject) in versions {
+        let schema = apache_avro::Schema::parse_str(schema).unwrap();
+        let value = golden(name, None);
+        let input = event_input::Writer::new(&schema).unwrap();
+        let input = input.decode(&value).unwrap();
+        assert_eq!(
+            (&*input.event_type, &*input.customer_external_id),
+            ("order.completed", "customer-7")
+        );
+        assert_eq!(
+            (input.occurred_at_us, input.idempotency_key.as_deref()),
+            (Some(1_700_000_000_123_456), Some("order-1001"))
+        );
+        assert_eq!(
+            (input.source, &*input.payload, &*input.metadata),
+            (None, b"{\"a\":1}".as_slice(), b"{}".as_slice())
+        );
+        assert_eq!(input.subject.as_deref(), subject);
+    }
 }
 
 #[test]

@@ -4,6 +4,13 @@
 //! runs the command with `PUSHRAIL_TEST_KAFKA`, `PUSHRAIL_TEST_KAFKA_SASL`, `PUSHRAIL_TEST_REGISTRY` and
 //! `PUSHRAIL_TEST_DATABASE_URL` set, and ends with its exit code: that is how all test binaries of a run share three servers.
 //! They die with this process, however it ends.
+//!
+//! `xtask conformance` prints the table of what each destination type was put through when its tests last ran,
+//! `xtask pages` writes each type's page for customers, and `xtask new-destination KIND` begins another type.
+
+mod conformance;
+mod new_destination;
+mod pages;
 
 use std::process::ExitCode;
 
@@ -12,7 +19,11 @@ use pushrail_servers::{Kafka, Postgres, Registry};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: cargo run -p xtask -- with-servers COMMAND [ARGUMENT...]";
+const USAGE: &str = "\
+usage: cargo run -p xtask -- with-servers COMMAND [ARGUMENT...]
+       cargo run -p xtask -- conformance
+       cargo run -p xtask -- pages
+       cargo run -p xtask -- new-destination KIND";
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -33,6 +44,18 @@ fn main() -> ExitCode {
 async fn run() -> anyhow::Result<u8> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
+        Some((task, [])) if task == "conformance" => {
+            println!("{}", conformance::table()?);
+            Ok(0)
+        }
+        Some((task, [])) if task == "pages" => {
+            pages::write()?;
+            Ok(0)
+        }
+        Some((task, [kind])) if task == "new-destination" => {
+            new_destination::make(kind)?;
+            Ok(0)
+        }
         Some((task, [program, rest @ ..])) if task == "with-servers" => {
             with_servers(program, rest).await
         }

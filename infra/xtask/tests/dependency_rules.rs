@@ -25,7 +25,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pushrail-kafka-access",
         &["pushrail-kafka", "pushrail-schemas", "pushrail-topology"],
     ),
-    ("pushrail-privacy", &["pushrail-schemas"]),
+    ("pushrail-shred", &[]),
+    ("pushrail-privacy", &["pushrail-schemas", "pushrail-shred"]),
+    // Where the directory and the vault meet for whoever seals and opens events.
+    (
+        "pushrail-payload-keys",
+        &[
+            "pushrail-directory",
+            "pushrail-schemas",
+            "pushrail-shred",
+            "pushrail-vault",
+        ],
+    ),
     ("pushrail-vault", &["pushrail-schemas"]),
     ("pushrail-settings", &["pushrail-kafka", "pushrail-obs"]),
     (
@@ -48,6 +59,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("pushrail-store", &["pushrail-schemas"]),
     ("pushrail-testkit", &["*"]),
+    // What adapters share.
+    ("pushrail-egress", &["pushrail-http", "pushrail-sink-core"]),
+    (
+        "pushrail-aws",
+        &[
+            "pushrail-clock",
+            "pushrail-egress",
+            "pushrail-schemas",
+            "pushrail-sink-core",
+        ],
+    ),
+    (
+        "pushrail-google",
+        &[
+            "pushrail-clock",
+            "pushrail-egress",
+            "pushrail-schemas",
+            "pushrail-sink-core",
+        ],
+    ),
     // Sinks. The engine knows no adapter, an adapter knows no engine; the catalogue is where they meet.
     (
         "pushrail-sink-engine",
@@ -58,20 +89,40 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-obs",
             "pushrail-privacy",
             "pushrail-schemas",
+            "pushrail-shred",
             "pushrail-sink-core",
             "pushrail-topology",
         ],
     ),
+    // For adapters' tests alone.
+    (
+        "pushrail-conformance",
+        &["pushrail-schemas", "pushrail-sink-core"],
+    ),
+    ("pushrail-bigquery", ADAPTER),
+    ("pushrail-kafka-destination", ADAPTER),
+    ("pushrail-postgres", ADAPTER),
+    ("pushrail-posthog", ADAPTER),
+    ("pushrail-s3", ADAPTER),
+    ("pushrail-sqs", ADAPTER),
     ("pushrail-webhook", ADAPTER),
     (
         "pushrail-sinks",
         &[
+            "pushrail-bigquery",
             "pushrail-directory",
             "pushrail-kafka",
+            "pushrail-kafka-destination",
             "pushrail-obs",
+            "pushrail-payload-keys",
+            "pushrail-postgres",
+            "pushrail-posthog",
+            "pushrail-s3",
             "pushrail-schemas",
+            "pushrail-shred",
             "pushrail-sink-core",
             "pushrail-sink-engine",
+            "pushrail-sqs",
             "pushrail-vault",
             "pushrail-webhook",
         ],
@@ -85,9 +136,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-http",
             "pushrail-kafka",
             "pushrail-obs",
+            "pushrail-payload-keys",
             "pushrail-payload-schema",
             "pushrail-schemas",
+            "pushrail-shred",
             "pushrail-topology",
+            "pushrail-vault",
         ],
     ),
     ("pushrail-router", SERVICE),
@@ -98,12 +152,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pushrail-replay",
         &[
             "pushrail-clock",
+            "pushrail-directory",
             "pushrail-kafka",
             "pushrail-obs",
+            "pushrail-payload-keys",
             "pushrail-router",
             "pushrail-schemas",
             "pushrail-store",
             "pushrail-topology",
+            "pushrail-vault",
         ],
     ),
     (
@@ -129,6 +186,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pushrail-payload-schema",
             "pushrail-privacy",
             "pushrail-schemas",
+            "pushrail-shred",
             "pushrail-sink-core",
             "pushrail-store",
             "pushrail-topology",
@@ -144,7 +202,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What an adapter may use: the contract, and helpers without a runtime service behind them.
 const ADAPTER: &[&str] = &[
+    "pushrail-aws",
     "pushrail-clock",
+    "pushrail-egress",
+    "pushrail-google",
     "pushrail-http",
     "pushrail-schemas",
     "pushrail-sink-core",
@@ -157,9 +218,12 @@ const SERVICE: &[&str] = &[
     "pushrail-kafka",
     "pushrail-ledger",
     "pushrail-obs",
+    "pushrail-payload-keys",
     "pushrail-privacy",
     "pushrail-schemas",
+    "pushrail-shred",
     "pushrail-topology",
+    "pushrail-vault",
 ];
 
 /// Clients of runtime services. None may be below `core`.

@@ -256,6 +256,8 @@ impl Sink {
             replay_id: None,
             traceparent: None,
             received_at_us: Some(work.event.received_at_us()),
+            subject_id: None,
+            sealing: None,
         };
         let mut value = Vec::new();
         attempt.encode(1, &mut value);

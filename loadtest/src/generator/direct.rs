@@ -108,6 +108,8 @@ pub fn event_input(schema_id: u32, event_type: &str, customer: &str, payload: &[
     // occurred_at, idempotency_key and source are null.
     out.extend_from_slice(&[0, 0, 0]);
     bytes(b"{}", &mut out);
+    // subject is null.
+    out.push(0);
     out
 }
 
@@ -139,6 +141,7 @@ mod tests {
             b"{\"a\":1}",
             &[0, 0, 0, 4],
             b"{}",
+            &[0],
         ];
         assert_eq!(&value[5..], expected.concat());
     }

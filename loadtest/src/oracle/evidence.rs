@@ -109,11 +109,11 @@ impl Evidence {
         let deliver = topics::deliver("webhook");
         let tiers = TIERS
             .iter()
-            .map(|tier| (tier.topic.to_owned(), groups::RETRY, true));
+            .map(|tier| (tier.topic.to_owned(), groups::RETRY.to_owned(), true));
         // When each attempt or deferral was first put on a tier. Whatever carried it from there may have been repeated.
         let mut spilled_at: HashMap<(Pair, u32, u32), i64> = HashMap::new();
-        for (topic, group, spill) in tiers.chain([(deliver, groups::SINK, false)]) {
-            let committed = kafka::committed(bootstrap, group, &topic)?;
+        for (topic, group, spill) in tiers.chain([(deliver, groups::sink("webhook"), false)]) {
+            let committed = kafka::committed(bootstrap, &group, &topic)?;
             let mut steps: HashMap<(Pair, u32, u32), Step> = HashMap::new();
             let read = kafka::read_all(bootstrap, &topic, |message| {
                 let Some((pair, delivery)) = delivery(message, numbers) else {

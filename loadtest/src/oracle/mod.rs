@@ -11,8 +11,12 @@ mod evidence;
 /// Consumer groups, as the services name them.
 pub(crate) mod groups {
     pub(crate) const ROUTER: &str = "pushrail-router";
-    pub(crate) const SINK: &str = "pushrail-sink-webhook";
     pub(crate) const RETRY: &str = "pushrail-retry";
+
+    /// The sink of a kind.
+    pub(crate) fn sink(kind: &str) -> String {
+        format!("pushrail-sink-{kind}")
+    }
 }
 
 use hashbrown::{HashMap, HashSet};

@@ -4,8 +4,10 @@ mod bad_input;
 mod conservation;
 mod database;
 mod destinations;
+mod drain;
 mod end_to_end;
 mod isolation;
+mod kinds;
 mod log;
 mod memory;
 mod propagation;
@@ -39,6 +41,11 @@ pub enum Scenario {
     LogIndexing,
     LogOutage,
     LogSearch,
+    Replay,
+    KindCrash,
+    KindSpeed,
+    KindIdle,
+    KindRotation,
 }
 
 /// How a scenario is run.
@@ -51,7 +58,7 @@ pub struct Options {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 15] = [
+    pub const ALL: [Scenario; 20] = [
         Scenario::Speed,
         Scenario::EndToEnd,
         Scenario::Isolation,
@@ -67,6 +74,11 @@ impl Scenario {
         Scenario::LogIndexing,
         Scenario::LogOutage,
         Scenario::LogSearch,
+        Scenario::Replay,
+        Scenario::KindCrash,
+        Scenario::KindSpeed,
+        Scenario::KindIdle,
+        Scenario::KindRotation,
     ];
 
     /// Longest that it may take.
@@ -109,6 +121,11 @@ impl Scenario {
             Scenario::LogIndexing => log::indexing::run(options).await,
             Scenario::LogOutage => log::outage::run(options).await,
             Scenario::LogSearch => log::search::run(options).await,
+            Scenario::Replay => log::replay::run(options).await,
+            Scenario::KindCrash => kinds::crash::run(options).await,
+            Scenario::KindSpeed => kinds::speed::run(options).await,
+            Scenario::KindIdle => kinds::idle::run(options).await,
+            Scenario::KindRotation => kinds::rotation::run(options).await,
         }
     }
 }

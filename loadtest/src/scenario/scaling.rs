@@ -147,7 +147,7 @@ impl Stage {
         wait::delivered(&self.receiver, before, backlog, patience, &what)
             .await
             .with_context(words)?;
-        wait::sink_settled(&self.bed.bootstrap(), Duration::from_secs(20)).await?;
+        wait::sink_settled(&self.bed.bootstrap(), "webhook", Duration::from_secs(20)).await?;
         for sink in &mut sinks {
             sink.stop().await?;
         }
@@ -190,7 +190,7 @@ impl Stage {
         generating.await??;
         let patience = Duration::from_secs(20);
         wait::delivered(&self.receiver, before, events, patience, "restart").await?;
-        wait::sink_settled(&self.bed.bootstrap(), Duration::from_secs(20)).await?;
+        wait::sink_settled(&self.bed.bootstrap(), "webhook", Duration::from_secs(20)).await?;
         for sink in &mut sinks {
             drains.push(sink.stop().await?);
         }

@@ -11,17 +11,15 @@ use pushrail_topology::topics;
 use serde::Serialize;
 use tokio::process::Command;
 
-use super::{Options, wait};
+use super::{Options, drain};
 use crate::baseline::Drained;
 use crate::bed::Bed;
 use crate::destinations::Family;
 use crate::kafka::{self, Prefill};
 use crate::machine;
-use crate::oracle::groups;
 use crate::receiver::{Arrival, Receiver};
 use crate::report::Report;
 use crate::sample;
-use crate::services::{Kind, Service};
 use crate::stats::median;
 
 const DESTINATIONS: u32 = 100;
@@ -149,7 +147,11 @@ impl Stage {
         let (cpu_us, deferred) = match runner {
             Runner::Bare => (self.child(&["bare"]).await?.cpu_us, 0),
             Runner::Minimal => (self.minimal(round).await?.cpu_us, 0),
-            Runner::Sink => self.sink().await?,
+            Runner::Sink => {
+                let patience = Duration::from_secs(20);
+                let sink = drain::all(&self.bed, &self.receiver, self.count, patience).await?;
+                (sink.cpu_us, sink.deferred)
+            }
         };
         let after = self.meter();
         let each = |us: u64| us as f64 / self.count as f64;
@@ -157,7 +159,7 @@ impl Stage {
         Ok(Run {
             runner,
             round,
-            per_second: rate(&arrivals),
+            per_second: drain::rate(&arrivals),
             cpu_us: each(cpu_us),
             receiver_us: each(after.receiver - before.receiver),
             kafka_us: each(after.kafka.saturating_sub(before.kafka)),
@@ -196,29 +198,6 @@ impl Stage {
         );
         serde_json::from_slice(&output.stdout).context("a baseline printed no figures")
     }
-
-    /// Runs the sink over the whole backlog, with the retry mover beside it. Returns the sink's CPU, start and configuration
-    /// included, and how many deliveries it put off.
-    async fn sink(&self) -> anyhow::Result<(u64, u64)> {
-        let bootstrap = self.bed.bootstrap();
-        tokio::task::spawn_blocking(move || {
-            kafka::rewind(&bootstrap, groups::SINK, &topics::deliver("webhook"))
-        })
-        .await??;
-        let before = self.receiver.stats().await?.delivered;
-        let mut retry = Service::start(&self.bed, Kind::Retry, "retry", &[]).await?;
-        let mut sink = Service::start(&self.bed, Kind::Sink, "sink", &[]).await?;
-        let patience = Duration::from_secs(20);
-        wait::delivered(&self.receiver, before, self.count, patience, "sink")
-            .await
-            .with_context(|| sink.last_words())?;
-        wait::sink_settled(&self.bed.bootstrap(), Duration::from_secs(20)).await?;
-        let cpu_us = sink.cpu_us();
-        let deferred = sink.total("pushrail_sink_deferrals_total").await?;
-        sink.stop().await?;
-        retry.stop().await?;
-        Ok((cpu_us, deferred))
-    }
 }
 
 fn timeline(arrivals: &[Arrival]) -> Vec<u32> {
@@ -230,21 +209,6 @@ fn timeline(arrivals: &[Arrival]) -> Vec<u32> {
         counts[at] += 1;
     }
     counts
-}
-
-/// Requests a second, from the first to the last.
-fn rate(arrivals: &[Arrival]) -> f64 {
-    let first = arrivals
-        .iter()
-        .map(|arrival| arrival.at_us)
-        .min()
-        .unwrap_or(0);
-    let last = arrivals
-        .iter()
-        .map(|arrival| arrival.at_us)
-        .max()
-        .unwrap_or(0);
-    arrivals.len() as f64 / ((last - first).max(1) as f64 / 1e6)
 }
 
 fn report(options: Options, count: u64, rounds: usize, runs: &[Run]) -> Report {

@@ -7,7 +7,7 @@ use pushrail_topology::{TIERS, topics};
 use tokio::time::Instant;
 
 use crate::kafka;
-use crate::oracle::groups::{RETRY, ROUTER, SINK};
+use crate::oracle::groups::{self, RETRY, ROUTER};
 use crate::progress::Progress;
 use crate::receiver::Receiver;
 
@@ -25,13 +25,13 @@ impl Lag {
     }
 }
 
-/// The lag of all groups.
-pub(super) async fn lag(bootstrap: &str) -> anyhow::Result<Lag> {
+/// The lag of all groups, the sink's of one kind.
+pub(super) async fn lag(bootstrap: &str, kind: &'static str) -> anyhow::Result<Lag> {
     let bootstrap = bootstrap.to_owned();
     tokio::task::spawn_blocking(move || {
         let mut lag = Lag {
             router: kafka::lag(&bootstrap, ROUTER, topics::EVENTS)?,
-            sink: kafka::lag(&bootstrap, SINK, &topics::deliver("webhook"))?,
+            sink: kafka::lag(&bootstrap, &groups::sink(kind), &topics::deliver(kind))?,
             retry: 0,
         };
         for tier in &TIERS {
@@ -42,13 +42,22 @@ pub(super) async fn lag(bootstrap: &str) -> anyhow::Result<Lag> {
     .await?
 }
 
-/// Waits until nothing is under way, or until `limit`. Returns what is left.
+/// Waits until nothing is under way to webhooks, or until `limit`. Returns what is left.
 pub(super) async fn settled(bootstrap: &str, limit: Duration) -> anyhow::Result<Lag> {
+    settled_of(bootstrap, "webhook", limit).await
+}
+
+/// The same for another kind of destination.
+pub(super) async fn settled_of(
+    bootstrap: &str,
+    kind: &'static str,
+    limit: Duration,
+) -> anyhow::Result<Lag> {
     let until = Instant::now() + limit;
     let mut calm = 0;
     loop {
         // Just after a restart of Kafka an answer may be missing; that is no reason to give up.
-        let now = lag(bootstrap).await;
+        let now = lag(bootstrap, kind).await;
         match now {
             Ok(now) if now.total() == 0 && calm >= 2 => return Ok(now),
             Ok(now) if Instant::now() > until => return Ok(now),
@@ -68,12 +77,18 @@ pub(super) async fn settled(bootstrap: &str, limit: Duration) -> anyhow::Result<
     }
 }
 
-/// Waits until the sink has committed everything on `deliver.webhook`.
-pub(super) async fn sink_settled(bootstrap: &str, limit: Duration) -> anyhow::Result<()> {
+/// Waits until the sink of a kind has committed everything on its topic.
+pub(super) async fn sink_settled(
+    bootstrap: &str,
+    kind: &'static str,
+    limit: Duration,
+) -> anyhow::Result<()> {
     let until = Instant::now() + limit;
     loop {
-        let (owned, topic) = (bootstrap.to_owned(), topics::deliver("webhook"));
-        let left = tokio::task::spawn_blocking(move || kafka::lag(&owned, SINK, &topic)).await??;
+        let (owned, topic) = (bootstrap.to_owned(), topics::deliver(kind));
+        let left =
+            tokio::task::spawn_blocking(move || kafka::lag(&owned, &groups::sink(kind), &topic))
+                .await??;
         if left == 0 {
             return Ok(());
         }

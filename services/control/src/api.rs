@@ -37,6 +37,8 @@ pub(crate) struct Api {
     pub(crate) tells: Arc<AtomicBool>,
     /// For whoever watches attempts.
     pub(crate) hub: crate::hub::Hub,
+    /// There is something to erase.
+    pub(crate) erase: tokio::sync::Notify,
     /// The OpenAPI document.
     pub(crate) document: bytes::Bytes,
 }

@@ -34,6 +34,7 @@ pub(crate) async fn run(api: Arc<Api>, database: Condition, shutdown: Cancellati
         round = round.wrapping_add(1);
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
+            () = api.erase.notified() => {}
             () = shutdown.cancelled() => return,
         }
     }
@@ -44,6 +45,10 @@ async fn once(api: &Api, clear: bool) -> Result<(), pushrail_store::Error> {
     api.used.write(&api.store).await?;
     end_rotations(api).await?;
     take_back_users(api).await?;
+    crate::erase::run(api).await?;
+    if let Err(problem) = crate::payload_keys::chores(&api.store, &api.ring, clear).await {
+        tracing::warn!(problem = problem.kind(), "control.payload_keys_wait");
+    }
     if clear {
         let mut tx = api.store.begin(Scope::System).await?;
         sessions::forget_ended(&mut tx).await?;

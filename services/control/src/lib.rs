@@ -9,6 +9,8 @@
 //! | `publisher` | the outbox on its way to Kafka |
 //! | `records` | single records of Kafka, for people who look at one |
 //! | `chores` | what is due without anybody asking |
+//! | `erase` | erasures, step by step |
+//! | `payload_keys` | what the keys of payloads are computed from: made, renewed, destroyed |
 //!
 //! A request is one transaction in its caller's scope: with its audit entry, what is told to Kafka and, where it has an
 //! idempotency key, its answer, it is done as a whole or not at all.
@@ -19,6 +21,7 @@ mod caller;
 mod chores;
 mod cors;
 mod dispatch;
+mod erase;
 mod export;
 mod hub;
 mod kafka;
@@ -26,6 +29,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod operation;
+mod payload_keys;
 mod publisher;
 mod records;
 mod reply;
@@ -214,6 +218,7 @@ fn api(
         trusted_proxies: settings.trusted_proxies.clone(),
         tells: Arc::default(),
         hub: hub::Hub::new(settings.connection.clone()),
+        erase: tokio::sync::Notify::new(),
         document: document().to_string().into(),
     }
 }

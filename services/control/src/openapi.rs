@@ -139,7 +139,7 @@ fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
         (500, "Something is wrong on our side."),
         (
             503,
-            "The database or Kafka can't be reached; nothing was changed.",
+            "The database or Kafka can't be reached; `detail` says whether something may have been changed.",
         ),
     ];
     if operation.body.is_some() {

@@ -141,6 +141,11 @@ impl Operation {
         self.ok::<T>()
     }
 
+    pub(crate) fn accepted<T: JsonSchema>(mut self) -> Self {
+        self.status = StatusCode::ACCEPTED;
+        self.ok::<T>()
+    }
+
     pub(crate) fn nothing(mut self) -> Self {
         self.status = StatusCode::NO_CONTENT;
         self

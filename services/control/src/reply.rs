@@ -38,6 +38,11 @@ impl Reply {
         Self::with(StatusCode::CREATED, body)
     }
 
+    /// It will be done.
+    pub(crate) fn accepted(body: &impl Serialize) -> Result<Reply, Problem> {
+        Self::with(StatusCode::ACCEPTED, body)
+    }
+
     pub(crate) fn nothing() -> Result<Reply, Problem> {
         Ok(Reply {
             status: StatusCode::NO_CONTENT,
@@ -140,6 +145,19 @@ pub(crate) fn store(error: pushrail_store::Error) -> Problem {
                 "The database can't be reached",
             )
             .detail("nothing was changed; deliveries go on; try again in a moment")
+            .retry_after(1)
+        }
+        Error::Undecided(error) => {
+            tracing::warn!(%error, "control.commit_undecided");
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database-lost",
+                "The connection to the database broke off",
+            )
+            .detail(
+                "the request may or may not have been carried out; look before you try again, or send it again with the \
+                 Idempotency-Key that it had",
+            )
             .retry_after(1)
         }
         Error::Serialization => Problem::new(

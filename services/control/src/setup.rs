@@ -1,7 +1,9 @@
 //! Without HTTP: the first tenant of a new installation, and the `config` topic made anew.
 
 use pushrail_schemas::config;
-use pushrail_store::{Error, Scope, Store, api_keys, destinations, event_types, outbox, tenants};
+use pushrail_store::{
+    Error, Scope, Store, api_keys, destinations, event_types, outbox, payload_keys, tenants,
+};
 use pushrail_topology::topics;
 use serde::Serialize;
 
@@ -38,6 +40,22 @@ pub async fn ensure_tenant(
 pub async fn rebuild(store: &Store) -> Result<u64, Error> {
     let mut tx = store.begin(Scope::System).await?;
     let mut told = 0;
+    // Before the tenants, of whom some have events sealed with them.
+    for key in payload_keys::all(&mut tx).await? {
+        let name = config::key::payload_key(&key.tenant_id, key.epoch, key.shard);
+        tell(&mut tx, &name, &key).await?;
+        told += 1;
+    }
+    for (tenant_id, customer_id, encryption) in payload_keys::customers(&mut tx).await? {
+        let name = config::key::customer(&tenant_id, customer_id);
+        let customer = config::Customer {
+            tenant_id: tenant_id.into(),
+            customer_id,
+            encryption: encryption.try_into().unwrap_or_default(),
+        };
+        tell(&mut tx, &name, &customer).await?;
+        told += 1;
+    }
     // Before the tenants, of whom some have events refused whose type is not known.
     let mut after = None;
     loop {

@@ -186,9 +186,11 @@ fn ingest(plan: &Plan) -> Service {
     settings.drain_timeout = DRAIN_WITHIN;
     settings.control = format!("http://{}", plan.control.listen).parse().ok();
     let (directory, registry) = (plan.directory.clone(), plan.registry.clone());
+    let ring = Some(plan.ring.clone());
     Service::spawn("ingest", move |metrics, health, shutdown| {
         let surroundings = pushrail_ingest::Surroundings {
             directory,
+            ring,
             registry,
             metrics,
             health,
@@ -243,12 +245,10 @@ fn control(plan: &Plan) -> Service {
 fn router(plan: &Plan) -> Service {
     let mut settings = pushrail_router::Settings::new(plan.connection.clone(), plan.ids.attempt);
     settings.workers = plan.workers;
-    settings.kinds = pushrail_sinks::KINDS
-        .iter()
-        .map(|kind| (*kind).to_owned())
-        .collect();
+    settings.kinds = pushrail_sinks::kinds();
     settings.metadata_len_max = plan.metadata_len_max;
     settings.drain_timeout = DRAIN_WITHIN;
+    settings.ring = Some(plan.ring.clone());
     let directory = plan.directory.clone();
     Service::spawn("router", move |metrics, health, shutdown| {
         Box::pin(async move {
@@ -306,10 +306,7 @@ fn feed(plan: &Plan) -> Service {
 }
 
 fn log(plan: &Plan) -> Service {
-    let kinds = pushrail_sinks::KINDS
-        .iter()
-        .map(|kind| (*kind).to_owned())
-        .collect();
+    let kinds = pushrail_sinks::kinds();
     let database_url = plan.control.database_url.clone();
     let connection = plan.connection.clone();
     let mut settings = pushrail_log::Settings::new(connection, database_url, kinds, plan.ids.event);
@@ -322,7 +319,8 @@ fn log(plan: &Plan) -> Service {
 
 fn replay(plan: &Plan) -> Service {
     let database_url = plan.control.database_url.clone();
-    let settings = pushrail_replay::Settings::new(plan.connection.clone(), database_url);
+    let mut settings = pushrail_replay::Settings::new(plan.connection.clone(), database_url);
+    settings.ring = Some(plan.ring.clone());
     Service::spawn("replay", move |metrics, health, shutdown| {
         Box::pin(
             async move { Ok(pushrail_replay::run(settings, &metrics, &health, shutdown).await?) },

@@ -25,6 +25,7 @@ use crate::catalogue::Catalogue;
 use crate::input::rules::Limits;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::seals::Seals;
 
 pub use handler::Direct;
 
@@ -39,6 +40,7 @@ pub struct Shared {
     pub drain_timeout: Duration,
     pub keys: Arc<dyn Keys>,
     pub catalogue: Arc<Catalogue>,
+    pub seals: Arc<Seals>,
     pub registry: Arc<Registry>,
     pub metrics: Metrics,
     pub health: Health,

@@ -8,6 +8,8 @@ use pushrail_schemas::{headers, identity};
 use uuid::Uuid;
 
 use crate::input::Draft;
+use crate::input::rules::Rejection;
+use crate::seals::Seal;
 
 /// How an event came in; the header `origin` on `events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +104,14 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// Appends the record of an event.
-    pub fn push(&mut self, envelope: &Envelope<'_>, draft: &Draft<'_>, id: Id) {
+    /// Appends the record of an event, sealed as `seal` says of its customer's; nothing where it can't be.
+    pub fn push(
+        &mut self,
+        envelope: &Envelope<'_>,
+        draft: &Draft<'_>,
+        id: Id,
+        seal: impl FnOnce(Uuid) -> Result<Seal, Rejection>,
+    ) -> Result<(), Rejection> {
         let start = self.bytes.len();
         let key = identity::event_key(envelope.tenant, &draft.customer_external_id);
         let customer_id = match self.records.last() {
@@ -111,6 +119,8 @@ impl Batch {
             Some(last) if self.bytes[last.key.clone()] == key => last.customer_id,
             _ => identity::customer_id(envelope.tenant, &draft.customer_external_id),
         };
+        let seal = seal(customer_id)?;
+        let content = seal.content.as_ref();
         self.bytes.extend_from_slice(&key);
         let parts = Parts {
             event_id: id.uuid,
@@ -119,9 +129,11 @@ impl Batch {
             customer_external_id: &draft.customer_external_id,
             idempotency_key: draft.idempotency_key.as_deref(),
             source: draft.source.as_deref(),
-            payload: draft.payload,
-            metadata: draft.metadata,
+            payload: content.map_or(draft.payload, |content| &content.payload),
+            metadata: content.map_or(draft.metadata, |content| &content.metadata),
             received_at_us: envelope.received_at_us,
+            subject_id: seal.subject_id,
+            sealing: content.map(|content| &content.sealing[..]),
         };
         parts.encode(envelope.schema_id, &mut self.bytes);
         let key = start..start + key.len();
@@ -131,6 +143,7 @@ impl Batch {
             customer_id,
             headers: headers(envelope, &draft.event_type, id, customer_id),
         });
+        Ok(())
     }
 
     /// Takes the last record back.
@@ -204,6 +217,7 @@ mod tests {
             source: None,
             payload: br#"{ "a":1}"#,
             metadata: b"{}",
+            subject: None,
         }
     }
 
@@ -220,7 +234,9 @@ mod tests {
         for (customer, key) in [("c-1", Some("k")), ("c-1", None), ("c-2", None)] {
             let draft = draft(customer, key);
             let id = Id::of_key("acme", &draft).unwrap_or_else(|| Id::new(1_782_900_000_000));
-            batch.push(&envelope, &draft, id);
+            batch
+                .push(&envelope, &draft, id, |_| Ok(Seal::default()))
+                .unwrap();
         }
         let records: Vec<_> = batch.drain().collect();
         let (key, value, headers) = &records[0];

@@ -33,6 +33,7 @@ use crate::catalogue::Catalogue;
 use crate::keys::Keys;
 use crate::metrics::{Metrics, Route};
 use crate::publish::Publish;
+use crate::seals::Seals;
 use crate::settings::Settings;
 
 /// What handlers need; one per worker, because of its publisher.
@@ -40,6 +41,7 @@ pub struct App {
     pub settings: Arc<Settings>,
     pub keys: Arc<dyn Keys>,
     pub catalogue: Arc<Catalogue>,
+    pub seals: Arc<Seals>,
     pub publisher: Arc<dyn Publish>,
     pub budget: Budget,
     pub metrics: Metrics,

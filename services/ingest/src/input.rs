@@ -30,6 +30,8 @@ pub struct Draft<'a> {
     pub payload: &'a [u8],
     /// A flat JSON object of strings, as it was sent, or `{}`.
     pub metadata: &'a [u8],
+    /// Whom it is about.
+    pub subject: Option<Cow<'a, str>>,
 }
 
 /// What is written where no metadata was sent.
@@ -92,6 +94,7 @@ fn draft<'a>(
     let idempotency_key = text(take(Name::IdempotencyKey), Name::IdempotencyKey, &mut rules);
     let source = text(take(Name::Source), Name::Source, &mut rules);
     let metadata = take(Name::Metadata);
+    let subject = text(take(Name::Subject), Name::Subject, &mut rules);
 
     rules.event_type(event_type.as_deref());
     rules.customer_external_id(customer.as_deref());
@@ -100,6 +103,7 @@ fn draft<'a>(
     rules.idempotency_key(idempotency_key.as_deref());
     rules.source(source.as_deref());
     rules.metadata(metadata.as_ref());
+    rules.subject(subject.as_deref());
     let (Some(event_type), Some(customer_external_id), Some(payload)) =
         (event_type, customer, payload)
     else {
@@ -113,6 +117,7 @@ fn draft<'a>(
         source,
         payload: payload.raw.as_bytes(),
         metadata: metadata.map_or(NO_METADATA, |value| value.raw.as_bytes()),
+        subject,
     })
 }
 

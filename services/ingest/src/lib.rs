@@ -14,6 +14,7 @@ pub mod json;
 pub mod keys;
 pub mod metrics;
 pub mod publish;
+pub mod seals;
 pub mod server;
 pub mod settings;
 
@@ -24,9 +25,11 @@ use std::time::Duration;
 use pushrail_clock::Clock;
 use pushrail_directory::Directory;
 use pushrail_obs::{Condition, Health};
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_schemas::avro;
 use pushrail_schemas::registry::{Registry, RegistryError};
 use pushrail_topology::topics;
+use pushrail_vault::KeyRing;
 use tokio_util::sync::CancellationToken;
 
 use server::Server;
@@ -36,6 +39,8 @@ pub use settings::{Settings, SettingsError};
 /// What ingest needs of the process that it runs in.
 pub struct Surroundings {
     pub directory: Directory,
+    /// Opens what payloads are sealed with, and subjects hashed; without it events that need either are refused.
+    pub ring: Option<Arc<KeyRing>>,
     pub registry: Arc<Registry>,
     pub metrics: pushrail_obs::Metrics,
     pub health: Health,
@@ -88,6 +93,8 @@ async fn serve(
     let metrics = metrics::Metrics::new(&surroundings.metrics);
     let types = Arc::new(surroundings.directory.clone());
     let catalogue = Arc::new(catalogue::Catalogue::new(types, metrics.clone()));
+    let payload_keys = PayloadKeys::new(surroundings.directory.clone(), surroundings.ring);
+    let seals = Arc::new(seals::Seals::new(payload_keys));
     let keys: Arc<dyn keys::Keys> = Arc::new(surroundings.directory);
     let direct = direct::Shared {
         connection: settings.connection.clone(),
@@ -96,6 +103,7 @@ async fn serve(
         drain_timeout: settings.drain_timeout,
         keys: Arc::clone(&keys),
         catalogue: Arc::clone(&catalogue),
+        seals: Arc::clone(&seals),
         registry: surroundings.registry,
         metrics: metrics.clone(),
         health: surroundings.health.clone(),
@@ -106,6 +114,7 @@ async fn serve(
         settings: Arc::new(settings),
         keys,
         catalogue,
+        seals,
         metrics,
         health: surroundings.health,
         schema_id,

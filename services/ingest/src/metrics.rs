@@ -34,7 +34,7 @@ pub enum Reason {
     Malformed,
     /// A tenant that does not exist.
     Foreign,
-    /// Kafka did not confirm it in time.
+    /// Kafka did not confirm it in time, or it could not be sealed.
     Unconfirmed,
     /// Its payload does not satisfy the schema of its type.
     Schema,
@@ -49,6 +49,7 @@ impl From<Cause> for Reason {
             Cause::TooLarge => Reason::TooLarge,
             Cause::Schema => Reason::Schema,
             Cause::Uncatalogued => Reason::Uncatalogued,
+            Cause::NotNow => Reason::Unconfirmed,
         }
     }
 }

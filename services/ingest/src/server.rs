@@ -24,6 +24,7 @@ use crate::budget::Budget;
 use crate::catalogue::Catalogue;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::seals::Seals;
 use crate::settings::Settings;
 
 /// After a failed `accept`, such as for want of file descriptors, others get the time to close some.
@@ -37,6 +38,7 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     pub keys: Arc<dyn Keys>,
     pub catalogue: Arc<Catalogue>,
+    pub seals: Arc<Seals>,
     pub metrics: Metrics,
     pub health: Health,
     /// Id of `Event.avsc` in the registry.

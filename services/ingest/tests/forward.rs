@@ -94,6 +94,7 @@ async fn ingest(settings: Settings) -> (SocketAddr, tokio_util::sync::DropGuard)
     let shared = Shared {
         settings: Arc::new(settings),
         catalogue: Arc::new(Catalogue::new(tenant.clone(), metrics.clone())),
+        seals: Arc::new(pushrail_ingest::seals::Seals::none()),
         keys: tenant,
         metrics,
         health: Health::new(),

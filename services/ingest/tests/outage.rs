@@ -42,8 +42,8 @@ fn input(schema_id: u32, n: usize) -> Vec<u8> {
     text("order.completed");
     text("c-1");
     text(&format!("{{\"n\":{n}}}"));
-    // Neither time, key nor source; no metadata.
-    value.extend_from_slice(&[0, 0, 0, 4, b'{', b'}']);
+    // Neither time, key nor source; no metadata; no subject.
+    value.extend_from_slice(&[0, 0, 0, 4, b'{', b'}', 0]);
     value
 }
 

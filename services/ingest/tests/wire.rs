@@ -35,6 +35,7 @@ async fn start(settings: Settings) -> Running {
     let shared = Shared {
         settings: Arc::new(settings),
         catalogue: Arc::new(Catalogue::new(tenant.clone(), counted.clone())),
+        seals: Arc::new(pushrail_ingest::seals::Seals::none()),
         keys: tenant,
         metrics: counted,
         health: health.clone(),

@@ -8,7 +8,7 @@ use pushrail_schemas::attempt::{Attempt, Outcome};
 use pushrail_store::log::figures::{self, Counts, Slot};
 use pushrail_store::log::health::{self as kept, Health};
 use pushrail_store::log::write::{self, DeadLetter, Progress};
-use pushrail_store::log::{Micros, keep};
+use pushrail_store::log::{MINUTE_US, Micros, keep};
 use pushrail_store::{Error, Scope, Store, Tx};
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ impl Known {
 
     /// Destinations that have been quiet are read again when they have an attempt.
     pub(crate) fn forget_quiet(&mut self, now_us: i64) {
-        let before = now_us - WINDOW_MINUTES * 60_000_000;
+        let before = now_us - WINDOW_MINUTES * MINUTE_US;
         self.patients.retain(|_, tracked| tracked.seen_us >= before);
     }
 }
@@ -103,6 +103,7 @@ pub(crate) async fn keep(
     let mut tx = store.begin(Scope::System).await?;
     write::relaxed(&mut tx).await?;
     let reached = advance(&mut tx, known, batch).await?;
+    let attempts = write::without_erased(&mut tx, attempts).await?;
     let letters: Vec<DeadLetter> = batch
         .iter()
         .filter_map(|read| match &read.what {
@@ -307,7 +308,7 @@ async fn meet(
             },
         });
     }
-    let since = Micros(oldest - WINDOW_MINUTES * 60_000_000).minute();
+    let since = Micros(oldest - WINDOW_MINUTES * MINUTE_US).minute();
     for (id, at, counts) in figures::recent(tx, &ids, since).await? {
         if let Some(tracked) = known.patients.get_mut(&id) {
             let passed = u32::try_from(counts.delivered).unwrap_or(0);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pushrail_clock as clock;
-use pushrail_store::log::{Micros, health, keep};
+use pushrail_store::log::{DAY_US, HOUR_US, MINUTE_US, Micros, health, keep};
 use pushrail_store::{Error, Scope, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +12,6 @@ use crate::health::{State, WINDOW_MINUTES};
 use crate::tell::{self, Transition};
 use crate::worker::Shared;
 
-const MINUTE_US: i64 = 60_000_000;
-const HOUR_US: i64 = 60 * MINUTE_US;
-const DAY_US: i64 = 24 * HOUR_US;
 /// Figures are kept by the minute for so long, then by the hour.
 const MINUTES_FOR_US: i64 = 48 * HOUR_US;
 /// And by the hour for so long.

@@ -18,11 +18,10 @@
 use std::collections::VecDeque;
 
 use pushrail_schemas::attempt::Outcome;
-use pushrail_store::log::Micros;
+use pushrail_store::log::{MINUTE_US, Micros};
 
 /// Minutes that are looked at.
 pub const WINDOW_MINUTES: i64 = 5;
-const MINUTE_US: i64 = 60_000_000;
 /// Attempts below which a share says nothing.
 const ENOUGH: u32 = 10;
 const FAILING_IN_A_ROW: u32 = 10;

@@ -92,6 +92,8 @@ pub(crate) fn dead_letter(
         code: text(headers::FAILURE_CODE),
         detail: text(headers::FAILURE_DETAIL),
         value_len: value.len(),
+        subject_id: event.subject_id(),
+        sealed: event.sealing().is_some(),
     })
 }
 
@@ -131,6 +133,8 @@ mod tests {
             replay_id: None,
             traceparent: None,
             received_at_us: None,
+            subject_id: None,
+            sealing: None,
         };
         let mut value = Vec::new();
         attempt.encode(7, &mut value);

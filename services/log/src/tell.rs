@@ -92,6 +92,8 @@ async fn put(
         payload: payload.as_bytes(),
         metadata: b"{}",
         received_at_us: clock::now_us(),
+        subject_id: None,
+        sealing: None,
     }
     .encode(event_schema_id, &mut value);
     let customer_id = identity::customer_id(tenant_id, OPERATIONS).to_string();

@@ -15,7 +15,9 @@ mod audit;
 mod config;
 mod customer;
 mod destination;
+mod erasure;
 mod event_type;
+pub(crate) mod identity;
 pub(crate) mod key_ring;
 mod session;
 mod tenant;
@@ -49,6 +51,9 @@ pub(crate) enum Command {
     /// Add, list and remove event types of the catalogue.
     #[command(subcommand)]
     EventType(event_type::Command),
+    /// Erase an event, a subject or a customer, and see how far that is.
+    #[command(subcommand)]
+    Erasure(erasure::Command),
     /// List, export and verify the trail of who changed what.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -66,6 +71,7 @@ impl Command {
             Command::Destination(command) => destination::run(command).await,
             Command::Session(command) => session::run(command).await,
             Command::EventType(command) => event_type::run(command).await,
+            Command::Erasure(command) => erasure::run(command).await,
             Command::Audit(command) => audit::run(command).await,
             Command::Config(command) => config::run(command).await,
         }

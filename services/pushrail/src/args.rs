@@ -1,5 +1,6 @@
 //! Arguments that several commands share and that belong to no library.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -71,6 +72,14 @@ pub(crate) struct VaultArgs {
 }
 
 impl VaultArgs {
+    /// The ring, where one is given.
+    pub(crate) fn optional_key_ring(&self) -> anyhow::Result<Option<Arc<KeyRing>>> {
+        match &self.key_ring {
+            Some(_) => Ok(Some(Arc::new(self.key_ring()?))),
+            None => Ok(None),
+        }
+    }
+
     pub(crate) fn key_ring(&self) -> anyhow::Result<KeyRing> {
         let text = self.key_ring.as_ref().context(
             "no key ring: set PUSHRAIL_KEY_RING_FILE to a file with the keys that seal secrets \

@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Make and rotate the keys that seal destinations' secrets.
     #[command(subcommand)]
     KeyRing(admin::key_ring::Command),
+    /// Make and publish the identity with which customers' clouds let this installation in.
+    #[command(subcommand)]
+    Identity(admin::identity::Command),
 }
 
 impl Command {
@@ -106,6 +109,7 @@ impl Command {
             Command::Topology(command) => admin::run(admin::topology::run(command)),
             Command::Admin(command) => admin::run(command.run()),
             Command::KeyRing(command) => admin::run(admin::key_ring::run(command)),
+            Command::Identity(command) => admin::run(admin::identity::run(command)),
         }
     }
 }

@@ -16,12 +16,14 @@ use pushrail_kafka::rdkafka::Message as _;
 use pushrail_kafka::rdkafka::error::KafkaResult;
 use pushrail_kafka::rdkafka::message::{BorrowedMessage, Headers as _};
 use pushrail_kafka::{Connection, Read, Reader};
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_router::dedup::{Sight, Window};
 use pushrail_router::{Accepted, Single, Skipped};
 use pushrail_schemas::config::Destination;
 use pushrail_schemas::identity;
+use pushrail_store::log::Micros;
 use pushrail_store::replays::{Replay, Selection, attempts};
-use pushrail_store::{Scope, Store};
+use pushrail_store::{Scope, Store, erasures};
 use pushrail_topology::topics::EVENTS;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -69,6 +71,7 @@ pub(crate) struct Events {
     wanted: Wanted,
     key: Vec<u8>,
     single: Single,
+    keys: Option<PayloadKeys>,
     stretches: Vec<Stretch>,
     /// The partition that is being read.
     at: Option<i32>,
@@ -81,6 +84,7 @@ pub(crate) struct Events {
 struct Candidate {
     copy: Copy,
     received_us: i64,
+    subject_id: Option<Uuid>,
 }
 
 impl Events {
@@ -90,6 +94,7 @@ impl Events {
         store: Store,
         replay: &Replay,
         destination: &Destination,
+        keys: Option<PayloadKeys>,
     ) -> Result<Self, Error> {
         let reader = Reader::new(connection, client_id)?;
         let wanted = Wanted::of(&replay.selection)?;
@@ -108,7 +113,8 @@ impl Events {
             replay: replay.clone(),
             wanted,
             key,
-            single: Single::new(destination),
+            single: Single::new(destination, keys.clone()),
+            keys,
             stretches,
             at: None,
             seen: window(),
@@ -118,7 +124,7 @@ impl Events {
 
     /// The destination has changed.
     pub(crate) fn change(&mut self, destination: &Destination) {
-        self.single = Single::new(destination);
+        self.single = Single::new(destination, self.keys.clone());
     }
 
     pub(crate) fn position(&self) -> String {
@@ -215,7 +221,7 @@ impl Events {
         Ok(from.clamp(stretch.begin, stretch.next))
     }
 
-    /// Leaves those whose delivery stands as the job asks for.
+    /// Leaves those whose delivery stands as the job asks for, and whose event has not been erased.
     async fn standing(
         &self,
         candidates: Vec<Candidate>,
@@ -235,8 +241,22 @@ impl Events {
             let found = attempts::outcomes(&mut tx, of(&self.replay), &ids, (first, last));
             known.extend(found.await?);
         }
+        let mut tx = self.store.begin(Scope::System).await?;
+        let of = candidates.iter().map(|candidate| erasures::Of {
+            tenant_id: &candidate.copy.delivery.tenant_id,
+            customer_id: candidate.copy.delivery.customer_id,
+            event_id: candidate.copy.delivery.event_id,
+            subject_id: candidate.subject_id,
+            received_at: Micros(candidate.received_us),
+        });
+        let erased = erasures::covered(&mut tx, &of.collect::<Vec<_>>()).await?;
+        drop(tx);
         let mut copies = Vec::with_capacity(candidates.len());
-        for Candidate { copy, .. } in candidates {
+        for (Candidate { copy, .. }, erased) in candidates.into_iter().zip(erased) {
+            if erased {
+                tally.skip("erased");
+                continue;
+            }
             let state = known.get(&copy.delivery.delivery_id);
             let state = state.map_or("missing", String::as_str);
             match self.wanted.only.is_empty() || self.wanted.only.contains(state) {
@@ -301,13 +321,19 @@ impl Judging<'_> {
         match self.single.route(&accepted) {
             Ok((delivery, value)) => {
                 let copy = Copy::new(delivery, value.to_vec(), self.replay_id);
-                Some(Candidate { copy, received_us })
+                let subject_id = accepted.event.subject_id();
+                Some(Candidate {
+                    copy,
+                    received_us,
+                    subject_id,
+                })
             }
             Err(skipped) => {
                 tally.skip(match skipped {
                     Skipped::NoMatch => "no_match",
                     Skipped::Filtered => "filtered",
                     Skipped::Disabled => "disabled",
+                    Skipped::Erased => "erased",
                 });
                 None
             }

@@ -185,7 +185,15 @@ impl Source {
                 Letters::open(connection, client_id, store, replay, &to.kind).await?,
             )),
             Reads::Events => Source::Events(Box::new(
-                Events::open(connection, client_id, store, replay, to).await?,
+                Events::open(
+                    connection,
+                    client_id,
+                    store,
+                    replay,
+                    to,
+                    shared.keys.clone(),
+                )
+                .await?,
             )),
         })
     }

@@ -11,8 +11,9 @@ use pushrail_kafka::rdkafka::Message as _;
 use pushrail_kafka::rdkafka::message::{BorrowedMessage, Headers as _};
 use pushrail_kafka::{Connection, Read, Reader};
 use pushrail_schemas::headers::Delivery;
+use pushrail_store::log::dead_letters::DeadLetter;
 use pushrail_store::replays::Replay;
-use pushrail_store::replays::letters::{self, Letter};
+use pushrail_store::replays::letters;
 use pushrail_store::{Scope, Store};
 use pushrail_topology::topics;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ pub(crate) struct Letters {
     replay: Replay,
     topic: String,
     position: Position,
-    page: VecDeque<Letter>,
+    page: VecDeque<DeadLetter>,
     /// Where the reader is: the partition, and the offset that comes next.
     at: Option<(i32, i64)>,
 }
@@ -121,7 +122,7 @@ impl Letters {
     }
 
     /// The next letter. No more are looked up than are copied now: what waits here could be discarded meanwhile.
-    async fn letter(&mut self, limit: usize) -> Result<Option<Letter>, Error> {
+    async fn letter(&mut self, limit: usize) -> Result<Option<DeadLetter>, Error> {
         if self.page.is_empty() {
             let after = (self.position.partition, self.position.offset);
             let mut tx = self.store.begin(Scope::System).await?;
@@ -133,7 +134,7 @@ impl Letters {
     }
 
     /// The copy of a letter; `None` when its record is not there any more.
-    async fn fetch(&mut self, letter: &Letter) -> Result<Option<Copy>, Error> {
+    async fn fetch(&mut self, letter: &DeadLetter) -> Result<Option<Copy>, Error> {
         let (partition, offset) = (letter.partition, letter.offset);
         let is_near = self
             .at
@@ -172,7 +173,7 @@ impl Letters {
     }
 
     /// A record says itself whose it is: what is not this destination's letter is not copied, whatever the index says.
-    fn copy(&self, letter: &Letter, message: &BorrowedMessage<'_>) -> Option<Copy> {
+    fn copy(&self, letter: &DeadLetter, message: &BorrowedMessage<'_>) -> Option<Copy> {
         let headers = message.headers().into_iter().flat_map(|h| h.iter());
         let headers = headers.filter_map(|h| Some((h.key, h.value?)));
         let delivery = Delivery::parse(headers).ok()?;

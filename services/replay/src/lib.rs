@@ -28,11 +28,14 @@ mod partitions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pushrail_directory::{Directory, Interest};
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::error::KafkaError;
 use pushrail_obs::{Condition, Health};
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_store::replays::work;
 use pushrail_store::{Scope, Store};
+use pushrail_vault::KeyRing;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +66,8 @@ pub struct Settings {
     pub look_every: Duration,
     /// How long jobs are known after they are over.
     pub keep_days: i32,
+    /// Opens what sealed payloads are opened with, for destinations with a filter or a transform.
+    pub ring: Option<Arc<KeyRing>>,
 }
 
 impl Settings {
@@ -82,6 +87,7 @@ impl Settings {
             lease: Duration::from_secs(20),
             look_every: Duration::from_secs(1),
             keep_days: 90,
+            ring: None,
         }
     }
 }
@@ -92,6 +98,8 @@ pub enum Error {
     Store(#[from] pushrail_store::Error),
     #[error("the connection to Kafka can't be made: {0}")]
     Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Directory(#[from] pushrail_directory::Error),
 }
 
 /// What the jobs of a process share.
@@ -99,6 +107,7 @@ struct Shared {
     settings: Settings,
     store: Store,
     copies: Copies,
+    keys: Option<PayloadKeys>,
     metrics: Metrics,
     /// Holds the leases of this process.
     worker: Uuid,
@@ -130,7 +139,19 @@ pub async fn run(
             () = shutdown.cancelled() => return Ok(()),
         }
     }
+    let keys = match settings.ring.clone() {
+        None => None,
+        Some(ring) => {
+            let directory = Directory::start(&settings.connection, Interest::payload_keys())?;
+            tokio::select! {
+                () = directory.ready() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            Some(PayloadKeys::new(directory, Some(ring)))
+        }
+    };
     let shared = Arc::new(Shared {
+        keys,
         copies: Copies::new(&settings.connection, &settings.client_id)?,
         metrics: Metrics::register(metrics),
         worker: Uuid::new_v4(),

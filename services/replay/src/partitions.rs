@@ -14,8 +14,8 @@
 
 use std::collections::BTreeSet;
 
-use pushrail_kafka::Reader;
 use pushrail_kafka::rdkafka::error::KafkaResult;
+use pushrail_kafka::{Reader, partition_of};
 
 /// The partitions of `topic` that may hold a record with `key` from `since_ms` on. `any` is for producers that choose
 /// partitions in another way than ours: then all may.
@@ -43,34 +43,8 @@ pub(crate) async fn of_key(
 
 fn candidates(key: &[u8], count_min: i32, count: i32) -> BTreeSet<i32> {
     (count_min.max(1)..=count)
-        .map(|count| partition(key, count))
+        .map(|count| partition_of(key, count))
         .collect()
-}
-
-/// As the Java clients and librdkafka's `murmur2` and `murmur2_random` choose it.
-pub(crate) fn partition(key: &[u8], count: i32) -> i32 {
-    (murmur2(key) & 0x7fff_ffff) as i32 % count.max(1)
-}
-
-fn murmur2(data: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = SEED ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    if !rest.is_empty() {
-        for (place, byte) in rest.iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * place);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ hash >> 15
 }
 
 #[cfg(test)]
@@ -78,29 +52,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_hashed_as_the_java_clients_do() {
-        // From org.apache.kafka.common.utils.UtilsTest.
-        for (key, hash) in [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
-        }
-    }
-
-    #[test]
     fn a_topic_that_never_grew_has_one_place_for_a_key() {
         assert_eq!(candidates(b"acme/c-1", 12, 12).len(), 1);
         let grown = candidates(b"acme/c-1", 12, 24);
-        assert!(grown.contains(&partition(b"acme/c-1", 12)));
-        assert!(grown.contains(&partition(b"acme/c-1", 24)));
+        assert!(grown.contains(&partition_of(b"acme/c-1", 12)));
+        assert!(grown.contains(&partition_of(b"acme/c-1", 24)));
         assert_eq!(candidates(b"acme/c-1", 1, 1), BTreeSet::from([0]));
     }
     #[tokio::test]
@@ -128,7 +84,7 @@ mod tests {
         let reader = Reader::new(&cluster.connection(), "test").unwrap();
         let later_ms = pushrail_clock::now_ms() + 60_000;
         for (key, place) in keys.iter().zip(&before) {
-            assert_eq!(partition(key.as_bytes(), 2), *place, "{key}");
+            assert_eq!(partition_of(key.as_bytes(), 2), *place, "{key}");
             let found = of_key(&reader, &topic, key.as_bytes(), later_ms, false).await;
             assert_eq!(
                 found.unwrap(),

@@ -107,7 +107,7 @@ impl Bench {
     pub fn run(&self) -> f64 {
         const EVENTS: i64 = 200_000;
         let (mut outbox, mut fanout, mut writer) =
-            (Outbox::default(), Fanout::new(), Writer::new(7));
+            (Outbox::default(), Fanout::with_keys(None), Writer::new(7));
         let mut window = Window::new(24 * 3_600_000, 10_000_000);
         let now_us = 1_800_000_000_000_000;
         let started = Instant::now();
@@ -221,6 +221,8 @@ fn event() -> Vec<u8> {
         payload: payload.to_string().as_bytes(),
         metadata: br#"{"region":"eu-west-1"}"#,
         received_at_us: 1_800_000_000_000_000,
+        subject_id: None,
+        sealing: None,
     }
     .encode(42, &mut value);
     value

@@ -2,10 +2,13 @@
 //!
 //! Pure: it reads the index and the event, and says what is to be written. Whoever implements [`Out`] writes.
 
+use pushrail_payload_keys::{self as payload_keys, PayloadKeys};
 use pushrail_privacy::Shown;
+use pushrail_schemas::Event;
 use pushrail_schemas::attempt::{Attempt, Outcome};
 use pushrail_schemas::headers::{Delivery, Origin};
-use pushrail_schemas::{identity, wire};
+use pushrail_schemas::identity;
+use pushrail_shred::{Lookup, PayloadKey};
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 use uuid::Uuid;
 
@@ -33,6 +36,7 @@ pub(crate) struct Tally {
     pub(crate) no_match: u64,
     pub(crate) filtered: u64,
     pub(crate) disabled: u64,
+    pub(crate) erased: u64,
 }
 
 /// What a worker reuses from event to event.
@@ -40,9 +44,21 @@ pub(crate) struct Fanout {
     found: Vec<u32>,
     value: Vec<u8>,
     random: SmallRng,
+    /// What sealed events are opened with, where a filter or a transform has to see into them.
+    keys: Option<PayloadKeys>,
+}
+
+/// A sealed event, as far as routing it needs.
+enum Unsealed {
+    /// It is in clear, or nobody needs to see into it.
+    AsItIs,
+    Opened(Event, PayloadKey),
+    /// Nobody can see into it.
+    Closed(Skip),
 }
 
 /// Why a destination is skipped.
+#[derive(Clone, Copy)]
 struct Skip {
     class: &'static str,
     code: Option<&'static str>,
@@ -57,8 +73,10 @@ struct Routing<'a> {
 }
 
 impl Fanout {
-    pub(crate) fn new() -> Self {
+    /// Without keys nothing that is sealed is looked into.
+    pub(crate) fn with_keys(keys: Option<PayloadKeys>) -> Self {
         Fanout {
+            keys,
             found: Vec::new(),
             value: Vec::new(),
             random: SmallRng::from_os_rng(),
@@ -97,10 +115,15 @@ impl Fanout {
             };
             self.skip(&routing, None, &skip, out);
         } else {
-            let document = Document::new(event.payload(), event.metadata());
+            let unsealed = self.unseal(index, &found, accepted);
+            let clear = match &unsealed {
+                Unsealed::Opened(clear, _) => clear,
+                Unsealed::AsItIs | Unsealed::Closed(_) => event,
+            };
+            let document = Document::new(clear.payload(), clear.metadata());
             let mut delivery = routing.delivery();
             for route in found.iter().filter_map(|slot| index.route(*slot)) {
-                match self.judge(route, &routing, &document) {
+                match self.judge(route, &routing, &unsealed, &document) {
                     Ok(transformed) => {
                         tally.deliveries += 1;
                         delivery.destination_id = route.destination_id;
@@ -116,15 +139,41 @@ impl Fanout {
                     Err(skip) => {
                         match skip.class {
                             "disabled" => tally.disabled += 1,
+                            "erased" => tally.erased += 1,
                             _ => tally.filtered += 1,
                         }
-                        self.skip(&routing, Some(route), &skip, out);
+                        self.skip(&routing, Some((route, &unsealed)), &skip, out);
                     }
                 }
             }
         }
         self.found = found;
         tally
+    }
+
+    /// Opens an event that is sealed, once, where one of its routes has to see into it.
+    fn unseal(&self, index: &Index, found: &[u32], accepted: &Accepted<'_>) -> Unsealed {
+        let event = &accepted.event;
+        let Some(sealing) = event.sealing() else {
+            return Unsealed::AsItIs;
+        };
+        let mut routes = found.iter().filter_map(|slot| index.route(*slot));
+        if !routes.any(|route| matches!(route.verdict, Verdict::Examine(_))) {
+            return Unsealed::AsItIs;
+        }
+        let owner = payload_keys::owner(event, accepted.customer_id);
+        let looked = self.keys.as_ref().map_or(Lookup::Unknown, |keys| {
+            keys.key(accepted.tenant_id, &owner, sealing)
+        });
+        let key = match looked {
+            Lookup::Key(key) => key,
+            Lookup::Erased => return Unsealed::Closed(Skip::erased(None)),
+            Lookup::Unknown => return Unsealed::Closed(Skip::erased(Some("key_unknown"))),
+        };
+        match payload_keys::opened(event, &key) {
+            Some(clear) => Unsealed::Opened(clear, key),
+            None => Unsealed::Closed(Skip::erased(Some("key_unknown"))),
+        }
     }
 
     /// Records a repeat of an event that was routed before.
@@ -153,6 +202,7 @@ impl Fanout {
         &mut self,
         route: &Route,
         routing: &Routing<'_>,
+        unsealed: &Unsealed,
         document: &Document<'_>,
     ) -> Result<bool, Skip> {
         let (filter, transform) = match &route.verdict {
@@ -160,6 +210,9 @@ impl Fanout {
             Verdict::Refuse(refusal) => return Err(Skip::refused(*refusal)),
             Verdict::Examine(parts) => (&parts.0, &parts.1),
         };
+        if let Unsealed::Closed(skip) = unsealed {
+            return Err(*skip);
+        }
         if let Some(filter) = filter
             && !filter.passes(document).map_err(Skip::invalid)?
         {
@@ -173,11 +226,21 @@ impl Fanout {
             return Ok(false);
         };
         let event = &routing.accepted.event;
-        let schema_id = wire::split(event.value()).map_or(0, |(id, _)| id);
+        let clear = match unsealed {
+            Unsealed::Opened(clear, _) => clear,
+            Unsealed::AsItIs | Unsealed::Closed(_) => event,
+        };
         self.value.clear();
         let transformed = transform
-            .apply(event, schema_id, document, &mut self.value)
+            .apply(clear, event.schema_id(), document, &mut self.value)
             .map_err(Skip::invalid)?;
+        if let Unsealed::Opened(_, key) = unsealed
+            && transformed
+        {
+            let made = Event::parse(std::mem::take(&mut self.value).into()).ok();
+            let sealed = made.and_then(|made| payload_keys::resealed(event, &made, key));
+            self.value = sealed.ok_or(Skip::erased(Some("not_sealed")))?;
+        }
         if self.value.len() > VALUE_LEN_MAX {
             return Err(Skip {
                 class: "filtered",
@@ -191,14 +254,21 @@ impl Fanout {
     fn skip(
         &mut self,
         routing: &Routing<'_>,
-        route: Option<&Route>,
+        route: Option<(&Route, &Unsealed)>,
         skip: &Skip,
         out: &mut impl Out,
     ) {
         let event = &routing.accepted.event;
-        let shown = route.map_or(Shown::OMITTED, |route| {
-            route.privacy.payload(event.payload())
+        let shown = route.map_or(Shown::OMITTED, |(route, unsealed)| {
+            match (event.sealing(), unsealed) {
+                (None, _) => route.privacy.payload(event.payload()),
+                (Some(_), Unsealed::Opened(_, key)) => {
+                    route.privacy.sealed(event.payload(), Some(key))
+                }
+                (Some(_), _) => route.privacy.sealed(event.payload(), None),
+            }
         });
+        let route = route.map(|(route, _)| route);
         let destination_id = route.map(|route| route.destination_id);
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
@@ -233,12 +303,25 @@ impl Fanout {
             replay_id: None,
             traceparent: routing.traceparent,
             received_at_us: Some(event.received_at_us()),
+            subject_id: event.subject_id(),
+            sealing: event.sealing(),
         };
         out.record(destination_id.unwrap_or(event.event_id()), &attempt);
     }
 }
 
 impl Skip {
+    /// Its key is gone: whether it passes a filter, or what a transform would make of it, nobody can say.
+    fn erased(code: Option<&'static str>) -> Self {
+        Skip {
+            class: "erased",
+            code,
+            error: Some(
+                "the event can't be opened, and this destination has a filter or a transform",
+            ),
+        }
+    }
+
     fn invalid(_: Invalid) -> Self {
         Skip {
             class: "filtered",

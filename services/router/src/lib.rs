@@ -41,7 +41,9 @@ use pushrail_directory::Directory;
 use pushrail_kafka::relay::{self, Counters};
 use pushrail_kafka::{Connection, worker as threads};
 use pushrail_obs::{Health, Metrics};
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_topology::topics;
+use pushrail_vault::KeyRing;
 use tokio_util::sync::CancellationToken;
 
 use dedup::restore::Limits;
@@ -78,6 +80,8 @@ pub struct Settings {
     /// How long a revoked partition, or a shutdown, may wait for acknowledgements.
     pub drain_timeout: Duration,
     pub clock: Clock,
+    /// Opens what sealed payloads are opened with; without it what a filter or transform would have to see is skipped.
+    pub ring: Option<Arc<KeyRing>>,
 }
 
 impl Settings {
@@ -101,6 +105,7 @@ impl Settings {
             metadata_len_max: relay.metadata_len_max,
             drain_timeout: relay.drain_timeout,
             clock: Clock::process(),
+            ring: None,
         }
     }
 
@@ -146,6 +151,7 @@ pub async fn run(
     }
     routes::load(&index, &directory, &shown);
     known.met();
+    let keys = PayloadKeys::new(directory.clone(), settings.ring.clone());
     let follower = routes::follow(Arc::clone(&index), directory, changes, shown.clone());
     let follower = tokio::spawn(follower);
     let shared = Shared {
@@ -156,6 +162,7 @@ pub async fn run(
         client_id: settings.client_id.clone(),
         limits: settings.limits(),
         attempt_schema_id: settings.attempt_schema_id,
+        keys,
         joined,
     };
     let (workers, health) = (settings.workers.max(1), health.clone());

@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     no_match: Counter,
     filtered: Counter,
     disabled: Counter,
+    erased: Counter,
 }
 
 impl Metrics {
@@ -81,6 +82,7 @@ impl Metrics {
             no_match: skip("no_match"),
             filtered: skip("filtered"),
             disabled: skip("disabled"),
+            erased: skip("erased"),
         }
     }
 
@@ -90,6 +92,7 @@ impl Metrics {
             (&self.no_match, tally.no_match),
             (&self.filtered, tally.filtered),
             (&self.disabled, tally.disabled),
+            (&self.erased, tally.erased),
         ] {
             if count > 0 {
                 counter.inc_by(count);

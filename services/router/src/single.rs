@@ -4,6 +4,7 @@
 //! otherwise than they would for an event that is accepted now. It neither deduplicates nor records what is skipped:
 //! nothing new has happened to the event.
 
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_schemas::attempt::Attempt;
 use pushrail_schemas::config::Destination;
 use pushrail_schemas::headers::Delivery;
@@ -29,6 +30,8 @@ pub enum Skipped {
     /// Its filter does not let it pass, or its transform cannot be applied.
     Filtered,
     Disabled,
+    /// It is sealed, and its key is gone.
+    Erased,
 }
 
 /// The delivery that was made last.
@@ -49,12 +52,13 @@ impl Out for Made {
 }
 
 impl Single {
-    pub fn new(destination: &Destination) -> Self {
+    /// `keys` open what is sealed, where the destination's filter or transform has to see into it.
+    pub fn new(destination: &Destination, keys: Option<PayloadKeys>) -> Self {
         let mut index = Index::new([]);
         index.put(destination);
         Single {
             index,
-            fanout: Fanout::new(),
+            fanout: Fanout::with_keys(keys),
             made: Made::default(),
         }
     }
@@ -70,6 +74,7 @@ impl Single {
         let tally = fanout.route(index, accepted, accepted.traceparent, 0, made);
         match made.delivery.take() {
             Some(delivery) => Ok((delivery, &made.value)),
+            None if tally.erased > 0 => Err(Skipped::Erased),
             None if tally.disabled > 0 => Err(Skipped::Disabled),
             None if tally.filtered > 0 => Err(Skipped::Filtered),
             None => Err(Skipped::NoMatch),

@@ -8,6 +8,8 @@ use pushrail_kafka::relay::{Flow, Handler, Incoming, Outbox};
 use pushrail_kafka::{Connection, TopicPartition};
 use pushrail_obs::health::{Condition, Heartbeat};
 use pushrail_obs::{Span, SpanKind};
+use pushrail_payload_keys::PayloadKeys;
+use tokio::time::{Duration, Instant};
 
 use crate::accepted::{Accepted, Unreadable};
 use crate::dedup::restore::{Limits, Restoring};
@@ -21,6 +23,10 @@ use crate::write::Writer;
 /// made, and until then nothing is lost.
 const REFUSALS_MAX: u32 = 3;
 
+/// An event and its keys come over different topics: for so long after an event was accepted they may merely be on their way.
+const KEY_GRACE_US: i64 = 20_000_000;
+const KEY_PAUSE: Duration = Duration::from_millis(200);
+
 /// What all workers of a process share.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -32,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) client_id: String,
     pub(crate) limits: Limits,
     pub(crate) attempt_schema_id: u32,
+    pub(crate) keys: PayloadKeys,
     pub(crate) joined: Condition,
 }
 
@@ -59,11 +66,12 @@ enum Seen {
 impl Worker {
     pub(crate) fn new(shared: Shared, heartbeat: Heartbeat) -> Self {
         let writer = Writer::new(shared.attempt_schema_id);
+        let fanout = Fanout::with_keys(Some(shared.keys.clone()));
         Worker {
             shared,
             heartbeat,
             windows: HashMap::new(),
-            fanout: Fanout::new(),
+            fanout,
             writer,
             shown_entries: 0,
         }
@@ -114,6 +122,15 @@ impl Worker {
             span.set_text("pushrail.event_id", &event.event_id().to_string());
             span.set_number("pushrail.deliveries", tally.deliveries as i64);
         }
+    }
+
+    /// What a new epoch is sealed with may come a little later than what was sealed with it.
+    fn is_early(&self, accepted: &Accepted<'_>) -> bool {
+        let Some(sealing) = accepted.event.sealing() else {
+            return false;
+        };
+        let age_us = self.shared.clock.now_us() - accepted.event.received_at_us();
+        (0..KEY_GRACE_US).contains(&age_us) && !self.shared.keys.knows(accepted.tenant_id, sealing)
     }
 
     fn dead_letter(&mut self, record: &Incoming<'_>, why: &Unreadable, out: &mut Outbox) {
@@ -201,6 +218,9 @@ impl Handler for Worker {
             return Flow::Done;
         }
         match Accepted::read(record.value, record.headers()) {
+            Ok(accepted) if self.is_early(&accepted) => {
+                return Flow::Hold(Instant::now() + KEY_PAUSE);
+            }
             Ok(accepted) => self.route(record, &accepted, out),
             Err(why) => self.dead_letter(record, &why, out),
         }

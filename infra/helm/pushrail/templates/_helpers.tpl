@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- mergeOverwrite $shared (deepCopy .Values.settings) | toToml -}}
 {{- end -}}
 
-{{/* Variables and mounts of a container. Takes root, and needs: which of keyRing, databaseUrl and adminKey it gets. */}}
+{{/* Variables and mounts of a container. Takes root, and needs: which of keyRing, databaseUrl, adminKey and identity it gets. */}}
 {{- define "pushrail.env" -}}
 - name: PUSHRAIL_CONFIG
   value: /etc/pushrail/pushrail.toml
@@ -51,6 +51,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - name: PUSHRAIL_ADMIN_KEY_FILE
   value: /etc/pushrail-secrets/{{ .root.Values.secrets.adminKeyKey }}
 {{- end }}
+{{- if and (has "identity" $needs) .root.Values.secrets.identityKey }}
+- name: PUSHRAIL_IDENTITY_ISSUER
+  value: {{ required "identity.issuer is required with secrets.identityKey" .root.Values.identity.issuer | quote }}
+- name: PUSHRAIL_IDENTITY_KEY_FILE
+  value: /etc/pushrail-secrets/{{ .root.Values.secrets.identityKey }}
+{{- end }}
 {{- with .root.Values.secrets.registryPasswordKey }}
 - name: PUSHRAIL_REGISTRY_PASSWORD_FILE
   value: /etc/pushrail-secrets/{{ . }}
@@ -66,7 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $secrets := .root.Values.secrets -}}
 {{- $keys := compact (list $secrets.registryPasswordKey $secrets.kafkaPropertiesKey) -}}
 {{- range .needs }}{{ $keys = append $keys (get $secrets (printf "%sKey" .)) }}{{ end -}}
-{{- toJson $keys -}}
+{{- toJson (compact $keys) -}}
 {{- end -}}
 
 {{- define "pushrail.mounts" -}}

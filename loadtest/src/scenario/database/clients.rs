@@ -59,6 +59,7 @@ pub(super) struct Seen {
     /// Neither 2xx nor 503.
     pub(super) other_examples: Vec<String>,
     pub(super) slowest_ms: f64,
+    #[serde(skip)]
     pub(super) latencies_us: Vec<i64>,
     #[serde(skip)]
     pub(super) changes: Vec<Change>,

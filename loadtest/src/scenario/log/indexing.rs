@@ -8,13 +8,12 @@ use tokio::time::Instant;
 use super::{caught_up, counted, sizes};
 use crate::destinations::Family;
 use crate::kafka::{self, Prefill};
-use crate::oracle::groups;
 use crate::plane::Plane;
 use crate::receiver::Receiver;
 use crate::report::Report;
 use crate::sample;
-use crate::scenario::{Options, wait};
-use crate::services::{Kind, Service};
+use crate::scenario::{Options, drain};
+use crate::services::Kind;
 
 const DESTINATIONS: u32 = 100;
 const SALT: u64 = 60;
@@ -42,8 +41,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     })
     .await??;
     // Whoever comes first pays for connections and compilers.
-    drain(&plane, &receiver, count).await?;
-    let alone = drain(&plane, &receiver, count).await?;
+    drained(&plane, &receiver, count).await?;
+    let alone = drained(&plane, &receiver, count).await?;
 
     let url = plane.postgres.url();
     let arguments = ["--database", &url, "--workers", "2"];
@@ -56,7 +55,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     let mut database = plane.database().await?;
     let before = counted(&mut database).await?.0;
     let started = Instant::now();
-    let beside = drain(&plane, &receiver, count).await?;
+    let beside = drained(&plane, &receiver, count).await?;
     let indexed = counted(&mut database).await?.0 - before;
     let index_beside = indexed as f64 / started.elapsed().as_secs_f64();
     let behind = caught_up(&plane, &log, CATCHES_UP_WITHIN).await?;
@@ -115,22 +114,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
 }
 
 /// The sink drains the whole backlog; deliveries a second.
-async fn drain(plane: &Plane, receiver: &Receiver, count: u64) -> anyhow::Result<f64> {
-    let bootstrap = plane.bed.bootstrap();
-    tokio::task::spawn_blocking(move || {
-        kafka::rewind(&bootstrap, groups::SINK, &topics::deliver("webhook"))
-    })
-    .await??;
+async fn drained(plane: &Plane, receiver: &Receiver, count: u64) -> anyhow::Result<f64> {
     receiver.clear().await?;
-    let before = receiver.stats().await?.delivered;
-    let mut retry = Service::start(&plane.bed, Kind::Retry, "retry", &[]).await?;
-    let mut sink = Service::start(&plane.bed, Kind::Sink, "sink", &[]).await?;
-    wait::delivered(receiver, before, count, PATIENCE, "sink").await?;
-    wait::sink_settled(&plane.bed.bootstrap(), PATIENCE).await?;
-    sink.stop().await?;
-    retry.stop().await?;
-    let arrivals = receiver.arrivals().await?;
-    let at = |pick: fn(i64, i64) -> i64| arrivals.iter().map(|a| a.at_us).reduce(pick).unwrap_or(0);
-    let took_us = (at(i64::max) - at(i64::min)).max(1);
-    Ok(arrivals.len() as f64 / (took_us as f64 / 1e6))
+    drain::all(&plane.bed, receiver, count, PATIENCE).await?;
+    Ok(drain::rate(&receiver.arrivals().await?))
 }

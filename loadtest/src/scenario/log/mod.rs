@@ -1,8 +1,9 @@
-//! The delivery log: how fast it is written, what it costs those who deliver, that it loses nothing when it is stopped, and
-//! how fast it answers when there is much in it.
+//! The delivery log: how fast it is written, what it costs those who deliver, that it loses nothing when it is stopped, how
+//! fast it answers when there is much in it, and what a replay from it costs those who are live.
 
 pub(super) mod indexing;
 pub(super) mod outage;
+pub(super) mod replay;
 pub(super) mod search;
 
 use anyhow::Context as _;

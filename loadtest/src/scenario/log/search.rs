@@ -7,8 +7,8 @@ use pushrail_clock as clock;
 use pushrail_schemas::attempt::Outcome;
 use pushrail_schemas::identity;
 use pushrail_servers::Postgres;
-use pushrail_store::log::Micros;
 use pushrail_store::log::search::{self, After, Wanted};
+use pushrail_store::log::{DAY_US, Micros};
 use pushrail_store::{Scope, Store};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::Instant;
@@ -24,7 +24,6 @@ const CUSTOMERS: i64 = 2_000;
 const DESTINATIONS: i64 = 5_000;
 /// Times that each search is made after the first.
 const TIMES: usize = 9;
-const DAY_US: i64 = 86_400_000_000;
 /// A search that people wait for.
 const WITHIN_MS: f64 = 1_000.0;
 

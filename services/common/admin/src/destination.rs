@@ -82,6 +82,7 @@ pub(crate) fn build(
         transform: draft.transform,
         retry: draft.retry,
         rate_limit: draft.rate_limit,
+        batch: draft.batch,
         payload_mode_inherited: draft.payload_mode.is_none(),
         payload_mode: draft.payload_mode.unwrap_or_default(),
         timeout_ms: draft.timeout_ms,
@@ -96,6 +97,7 @@ pub(crate) fn build(
     errors.extend(problems.iter().map(field_error));
     errors.extend(payload_mode_errors(&destination.payload_mode));
     errors.extend(timeout_error(&destination, adapter));
+    errors.extend(batch_errors(&destination, adapter));
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
@@ -173,6 +175,28 @@ fn timeout_error(destination: &Destination, adapter: &dyn ErasedAdapter) -> Opti
         destination.kind
     );
     (u128::from(asked_ms) > max_ms).then(|| FieldError::new("timeoutMs", message))
+}
+
+fn batch_errors(destination: &Destination, adapter: &dyn ErasedAdapter) -> Vec<FieldError> {
+    let (max, kind) = (adapter.info().batch_max, &destination.kind);
+    let Some(asked) = destination.batch else {
+        return Vec::new();
+    };
+    if max.is_single() {
+        let message = format!("is not used: a {kind} gets one event a call; remove it");
+        return vec![FieldError::new("batch", message)];
+    }
+    let most = [
+        ("records", asked.records, max.records as u128),
+        ("bytes", asked.bytes, max.bytes as u128),
+        ("ageMs", asked.age_ms, max.age.as_millis()),
+    ];
+    let too_much = most.into_iter().filter_map(|(field, asked, max)| {
+        let asked = asked.filter(|asked| u128::from(*asked) > max)?;
+        let message = format!("must be at most {max} for {kind}, not {asked}");
+        Some(FieldError::new(format!("batch.{field}"), message))
+    });
+    too_much.collect()
 }
 
 pub(crate) fn seal(

@@ -37,6 +37,7 @@ impl Adapter for Probe {
         category: "webhook",
         guide: "",
         batch: BatchLimits::SINGLE,
+        batch_max: BatchLimits::SINGLE,
         timeout_default: Duration::from_secs(10),
         timeout_max: Duration::from_secs(60),
         failures: &[],
@@ -190,6 +191,8 @@ fn every_mistake_names_its_field_and_makes_nothing() {
         ("rateLimit.perSecond", |d| {
             d["rateLimit"] = json!({"perSecond": -1})
         }),
+        ("batch", |d| d["batch"] = json!({"records": 10})),
+        ("batch.bytes", |d| d["batch"] = json!({"bytes": 1})),
         ("payloadMode", |d| d["payloadMode"] = json!("some")),
         (
             "payloadMode",

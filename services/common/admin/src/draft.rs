@@ -1,6 +1,6 @@
 //! A destination as somebody wants it, before it is judged.
 
-use pushrail_schemas::config::{PayloadMode, RateLimit, RetryPolicy, State};
+use pushrail_schemas::config::{BatchPolicy, PayloadMode, RateLimit, RetryPolicy, State};
 use pushrail_schemas::filter::Filter;
 use pushrail_schemas::transform::Transform;
 use serde::Deserialize;
@@ -37,6 +37,9 @@ pub struct Draft {
     pub retry: RetryPolicy,
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
+    /// Only for types that send several records in one call.
+    #[serde(default)]
+    pub batch: Option<BatchPolicy>,
     /// Its customer's when it is not given.
     #[serde(default)]
     pub payload_mode: Option<PayloadMode>,

@@ -29,5 +29,6 @@ pub fn tenant(id: &str, name: Option<&str>) -> Result<Tenant, Error> {
         name: name.into(),
         audit_feed: false,
         event_validation: EventValidation::Off,
+        encryption: Default::default(),
     })
 }

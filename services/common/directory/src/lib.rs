@@ -21,12 +21,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pushrail_kafka::Connection;
-use pushrail_schemas::config::{ApiKey, Destination, Tenant};
+use pushrail_schemas::config::{ApiKey, Destination, Encryption, Tenant};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use changes::Changes;
-pub use table::{Change, EventType, Interest};
+pub use table::{Change, EventType, Interest, PayloadKeys};
 pub use writer::{Key, Record, WriteError, Writer};
 
 use follow::Progress;
@@ -130,6 +130,16 @@ impl Directory {
     /// An event type of a tenant's catalogue. The same value until its record changes.
     pub fn event_type(&self, tenant_id: &str, name: &str) -> Option<Arc<EventType>> {
         self.read().event_type(tenant_id, name)
+    }
+
+    /// Whether the events of a customer are sealed, where it says otherwise than its tenant.
+    pub fn encryption(&self, tenant_id: &str, customer_id: Uuid) -> Option<Encryption> {
+        self.read().encryption(tenant_id, customer_id)
+    }
+
+    /// What the keys of a tenant's payloads are computed from. The same value until one of them changes.
+    pub fn payload_keys(&self, tenant_id: &str) -> Option<Arc<PayloadKeys>> {
+        self.read().payload_keys(tenant_id)
     }
 
     /// All keys, without the keys themselves.

@@ -49,6 +49,7 @@ const PAYLOAD_MODE: u64 = 1 << 7;
 const PAUSED: u64 = 1 << 8;
 const DISABLED: u64 = 1 << 9;
 const PAYLOAD_MODE_INHERITED: u64 = 1 << 10;
+const BATCH: u64 = 1 << 11;
 
 /// Packs all but the id.
 pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
@@ -67,6 +68,7 @@ pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
         | flag(destination.retry != RetryPolicy::default(), RETRY)
         | flag(destination.rate_limit.is_some(), RATE_LIMIT)
         | flag(destination.timeout_ms.is_some(), TIMEOUT)
+        | flag(destination.batch.is_some(), BATCH)
         | flag(destination.payload_mode != PayloadMode::Full, PAYLOAD_MODE)
         | flag(destination.payload_mode_inherited, PAYLOAD_MODE_INHERITED);
     flags |= match destination.state {
@@ -98,6 +100,7 @@ pub(crate) fn pack(destination: &Destination, texts: &mut Texts) -> Box<[u8]> {
     );
     put_json(&mut out, (flags & RETRY != 0).then_some(&destination.retry));
     put_json(&mut out, destination.rate_limit.as_ref());
+    put_json(&mut out, destination.batch.as_ref());
     put_json(
         &mut out,
         (flags & PAYLOAD_MODE != 0).then_some(&destination.payload_mode),
@@ -155,6 +158,7 @@ pub(crate) fn unpack(destination_id: Uuid, packed: &[u8], texts: &Texts) -> Opti
         transform: from.json(has(TRANSFORM))?.unwrap_or_default(),
         retry: from.json(has(RETRY))?.unwrap_or_default(),
         rate_limit: from.json(has(RATE_LIMIT))?,
+        batch: from.json(has(BATCH))?,
         payload_mode: from.json(has(PAYLOAD_MODE))?.unwrap_or_default(),
         payload_mode_inherited: has(PAYLOAD_MODE_INHERITED),
         timeout_ms: if has(TIMEOUT) {

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use pushrail_schemas::config::RateLimit;
+use pushrail_schemas::config::{BatchPolicy, RateLimit};
 use serde_json::json;
 
 use super::*;
@@ -65,6 +65,10 @@ fn destinations() -> impl Strategy<Value = Destination> {
         rate_limit: how.4.map(|rate| RateLimit {
             per_second: rate.into(),
             burst: None,
+        }),
+        batch: how.4.map(|records| BatchPolicy {
+            records: Some(records),
+            ..BatchPolicy::default()
         }),
         payload_mode: match how.5.0 {
             0 => PayloadMode::Full,

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use pushrail_schemas::config::{
-    self, API_KEY_PREFIX, ApiKey, DESTINATION_PREFIX, Destination, EVENT_TYPE_PREFIX,
-    TENANT_PREFIX, Tenant,
+    self, API_KEY_PREFIX, ApiKey, CUSTOMER_PREFIX, Customer, DESTINATION_PREFIX, Destination,
+    EVENT_TYPE_PREFIX, Encryption, PAYLOAD_KEY_PREFIX, PayloadKey, TENANT_PREFIX, Tenant,
 };
 use pushrail_schemas::{identity, problem};
 use pushrail_topology::topics;
@@ -20,6 +20,8 @@ pub struct Interest {
     destinations: Wanted,
     keys: bool,
     event_types: bool,
+    customers: bool,
+    payload_keys: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,24 +38,30 @@ impl Interest {
             destinations: Wanted::All,
             keys: true,
             event_types: true,
+            customers: true,
+            payload_keys: true,
         }
     }
 
-    /// All destinations: the router.
+    /// All destinations, and the keys of payloads: the router.
     pub fn destinations() -> Self {
         Interest {
             destinations: Wanted::All,
             keys: false,
             event_types: false,
+            customers: false,
+            payload_keys: true,
         }
     }
 
-    /// Destinations of one kind: its sinks.
+    /// Destinations of one kind, and the keys of payloads: its sinks.
     pub fn kind(kind: &str) -> Self {
         Interest {
             destinations: Wanted::Kind(kind.into()),
             keys: false,
             event_types: false,
+            customers: false,
+            payload_keys: true,
         }
     }
 
@@ -63,13 +71,28 @@ impl Interest {
             destinations: Wanted::None,
             keys: true,
             event_types: false,
+            customers: false,
+            payload_keys: false,
         }
     }
 
-    /// API keys and tenants, and the tenants' event types: ingest.
+    /// The keys of payloads alone: replays.
+    pub fn payload_keys() -> Self {
+        Interest {
+            destinations: Wanted::None,
+            keys: false,
+            event_types: false,
+            customers: false,
+            payload_keys: true,
+        }
+    }
+
+    /// API keys and tenants, and what events are judged and sealed by: ingest.
     pub fn keys_and_event_types() -> Self {
         Interest {
             event_types: true,
+            customers: true,
+            payload_keys: true,
             ..Interest::keys()
         }
     }
@@ -99,6 +122,10 @@ pub struct EventType {
     pub schema: Option<Box<str>>,
 }
 
+/// What the keys of a tenant's payloads are computed from, sealed, in no order.
+#[derive(Debug, Default)]
+pub struct PayloadKeys(pub Vec<Arc<PayloadKey>>);
+
 /// Why a record of the `config` topic is passed over. Never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -106,12 +133,18 @@ pub(crate) enum Malformed {
     NoKey,
     #[error("its key is not UTF-8")]
     Key,
-    #[error("its key starts with none of tenant/, api_key/, destination/ and event_type/")]
+    #[error(
+        "its key starts with none of tenant/, api_key/, destination/, event_type/, customer/ and payload_key/"
+    )]
     Unknown,
     #[error("its key does not end in a UUID")]
     Id,
     #[error("its key does not end in a tenant and an event type")]
     EventType,
+    #[error("its key does not end in a tenant and a customer")]
+    Customer,
+    #[error("its key does not end in a tenant, an epoch and a shard")]
+    PayloadKey,
     #[error("its value is not what its key promises: {0}")]
     Value(String),
     #[error("its key and its value name different things")]
@@ -134,6 +167,10 @@ pub(crate) struct Table {
     event_types: HashMap<Box<str>, HashMap<Box<str>, Arc<EventType>>>,
     /// All types without a schema are one.
     bare: Arc<EventType>,
+    /// By tenant and customer; of few customers.
+    customers: HashMap<Box<str>, HashMap<Uuid, Encryption>>,
+    /// By tenant; each change makes a new list.
+    payload_keys: HashMap<Box<str>, Arc<PayloadKeys>>,
     /// Destinations whose version went down: two writers who did not know of each other.
     pub(crate) rewound: u64,
 }
@@ -150,6 +187,8 @@ impl Table {
             tenants: HashMap::new(),
             event_types: HashMap::new(),
             bare: Arc::default(),
+            customers: HashMap::new(),
+            payload_keys: HashMap::new(),
             rewound: 0,
         }
     }
@@ -171,6 +210,24 @@ impl Table {
         if let Some(id) = key.strip_prefix(EVENT_TYPE_PREFIX) {
             let (tenant, name) = id.split_once('/').ok_or(Malformed::EventType)?;
             return self.event_type_record(tenant, name, value);
+        }
+        if let Some(id) = key.strip_prefix(CUSTOMER_PREFIX) {
+            let (tenant, id) = id.split_once('/').ok_or(Malformed::Customer)?;
+            let id = Uuid::try_parse(id).map_err(|_| Malformed::Customer)?;
+            return self.customer_record(tenant, id, value);
+        }
+        if let Some(id) = key.strip_prefix(PAYLOAD_KEY_PREFIX) {
+            let mut parts = id.split('/');
+            let (tenant, epoch, shard) = (parts.next(), parts.next(), parts.next());
+            let (Some(tenant), Some(epoch), Some(shard), None) =
+                (tenant, epoch, shard, parts.next())
+            else {
+                return Err(Malformed::PayloadKey);
+            };
+            let (Ok(epoch), Ok(shard)) = (epoch.parse(), shard.parse()) else {
+                return Err(Malformed::PayloadKey);
+            };
+            return self.payload_key_record(tenant, epoch, shard, value);
         }
         match key.strip_prefix(API_KEY_PREFIX) {
             Some(id) => self.key_record(id, value),
@@ -280,6 +337,58 @@ impl Table {
         Ok(Some(Change::ApiKey(id.into())))
     }
 
+    fn customer_record(
+        &mut self,
+        tenant: &str,
+        id: Uuid,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Change>, Malformed> {
+        if !self.interest.customers {
+            return Ok(None);
+        }
+        match value {
+            None => {
+                if let Some(customers) = self.customers.get_mut(tenant) {
+                    customers.remove(&id);
+                }
+            }
+            Some(value) => {
+                let customer: Customer = parse(value)?;
+                if &*customer.tenant_id != tenant || customer.customer_id != id {
+                    return Err(Malformed::Mismatch);
+                }
+                let customers = self.customers.entry(tenant.into()).or_default();
+                customers.insert(id, customer.encryption);
+            }
+        }
+        // Asked for with each event: nobody waits for a change.
+        Ok(None)
+    }
+
+    fn payload_key_record(
+        &mut self,
+        tenant: &str,
+        epoch: u32,
+        shard: u8,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Change>, Malformed> {
+        if !self.interest.payload_keys {
+            return Ok(None);
+        }
+        let key = value.map(parse::<PayloadKey>).transpose()?;
+        if let Some(key) = &key
+            && (&*key.tenant_id, key.epoch, key.shard) != (tenant, epoch, shard)
+        {
+            return Err(Malformed::Mismatch);
+        }
+        let known = self.payload_keys.entry(tenant.into()).or_default();
+        let others = known.0.iter();
+        let others = others.filter(|known| (known.epoch, known.shard) != (epoch, shard));
+        let keys = others.cloned().chain(key.map(Arc::new)).collect();
+        *known = Arc::new(PayloadKeys(keys));
+        Ok(None)
+    }
+
     fn event_type_record(
         &mut self,
         tenant: &str,
@@ -369,6 +478,14 @@ impl Table {
 
     pub(crate) fn event_type(&self, tenant: &str, name: &str) -> Option<Arc<EventType>> {
         self.event_types.get(tenant)?.get(name).cloned()
+    }
+
+    pub(crate) fn encryption(&self, tenant: &str, customer: Uuid) -> Option<Encryption> {
+        self.customers.get(tenant)?.get(&customer).copied()
+    }
+
+    pub(crate) fn payload_keys(&self, tenant: &str) -> Option<Arc<PayloadKeys>> {
+        self.payload_keys.get(tenant).cloned()
     }
 
     pub(crate) fn event_types(&self) -> usize {

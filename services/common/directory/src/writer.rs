@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushrail_kafka::Connection;
 use pushrail_kafka::rdkafka::error::KafkaError;
 use pushrail_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
-use pushrail_schemas::config::{ApiKey, Destination, EventType, Tenant, key};
+use pushrail_schemas::config::{ApiKey, Customer, Destination, EventType, PayloadKey, Tenant, key};
 use pushrail_schemas::problem::{self, Problem};
 use pushrail_topology::topics::{self, CONFIG};
 use uuid::Uuid;
@@ -20,6 +20,8 @@ pub enum Record<'a> {
     ApiKey(&'a ApiKey),
     Destination(&'a Destination),
     EventType(&'a EventType),
+    Customer(&'a Customer),
+    PayloadKey(&'a PayloadKey),
 }
 
 /// What may be removed.
@@ -28,7 +30,19 @@ pub enum Key {
     Tenant(Box<str>),
     ApiKey(Box<str>),
     Destination(Uuid),
-    EventType { tenant_id: Box<str>, name: Box<str> },
+    EventType {
+        tenant_id: Box<str>,
+        name: Box<str>,
+    },
+    Customer {
+        tenant_id: Box<str>,
+        customer_id: Uuid,
+    },
+    PayloadKey {
+        tenant_id: Box<str>,
+        epoch: u32,
+        shard: u8,
+    },
 }
 
 /// Why a record is not there.
@@ -98,6 +112,15 @@ impl Record<'_> {
                 tenant_id: known.tenant_id.clone(),
                 name: known.name.clone(),
             },
+            Record::Customer(customer) => Key::Customer {
+                tenant_id: customer.tenant_id.clone(),
+                customer_id: customer.customer_id,
+            },
+            Record::PayloadKey(known) => Key::PayloadKey {
+                tenant_id: known.tenant_id.clone(),
+                epoch: known.epoch,
+                shard: known.shard,
+            },
         }
     }
 
@@ -107,6 +130,8 @@ impl Record<'_> {
             Record::ApiKey(key) => serde_json::to_vec(key),
             Record::Destination(destination) => serde_json::to_vec(destination),
             Record::EventType(known) => serde_json::to_vec(known),
+            Record::Customer(customer) => serde_json::to_vec(customer),
+            Record::PayloadKey(known) => serde_json::to_vec(known),
         };
         value.expect("configuration is plain JSON")
     }
@@ -133,6 +158,8 @@ impl Record<'_> {
                 }
                 problems
             }
+            Record::Customer(customer) => tenant_problem(&customer.tenant_id).into_iter().collect(),
+            Record::PayloadKey(known) => tenant_problem(&known.tenant_id).into_iter().collect(),
             Record::Destination(destination) => {
                 let mut problems = destination.problems();
                 if !topics::is_kind(&destination.kind) {
@@ -161,6 +188,15 @@ impl std::fmt::Display for Key {
             Key::ApiKey(id) => f.write_str(&key::api_key(id)),
             Key::Destination(id) => f.write_str(&key::destination(*id)),
             Key::EventType { tenant_id, name } => f.write_str(&key::event_type(tenant_id, name)),
+            Key::Customer {
+                tenant_id,
+                customer_id,
+            } => f.write_str(&key::customer(tenant_id, *customer_id)),
+            Key::PayloadKey {
+                tenant_id,
+                epoch,
+                shard,
+            } => f.write_str(&key::payload_key(tenant_id, *epoch, *shard)),
         }
     }
 }

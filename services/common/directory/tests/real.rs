@@ -194,6 +194,7 @@ async fn keys_open_and_close_doors(cluster: &Cluster, writer: &Writer) {
         name: "Acme".into(),
         audit_feed: false,
         event_validation: EventValidation::Off,
+        encryption: Default::default(),
     };
     let key = ApiKey {
         key_id: "k1".into(),

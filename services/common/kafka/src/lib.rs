@@ -6,6 +6,7 @@
 
 mod connection;
 mod consumer;
+mod partitioner;
 mod producer;
 pub mod property;
 mod reader;
@@ -15,6 +16,7 @@ pub mod worker;
 
 pub use connection::Connection;
 pub use consumer::{Committed, Consumer, Polled, TopicPartition};
+pub use partitioner::partition_of;
 pub use producer::{Ack, Outgoing, Producer, SendError};
 pub use reader::{Read, Reader};
 

@@ -146,6 +146,13 @@ impl Producer {
         }
     }
 
+    /// Waits until everything sent has its fate, for so long at most, without saying which.
+    pub fn flush(&mut self, within: Duration) {
+        if let Err(error) = self.inner.flush(within) {
+            tracing::warn!(%error, "kafka.producer.not_flushed");
+        }
+    }
+
     /// Records sent whose fate is not known.
     pub fn outstanding(&self) -> usize {
         self.outstanding

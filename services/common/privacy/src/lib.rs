@@ -22,6 +22,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use pushrail_schemas::Problem;
 use pushrail_schemas::config::PayloadMode;
+use pushrail_shred::{PayloadKey, form, part};
 
 use redact::Redaction;
 
@@ -112,6 +113,34 @@ impl Privacy {
         match shown.filter(|shown| shown.len() <= PAYLOAD_LEN_MAX) {
             Some(shown) => Shown {
                 payload: Some(shown),
+                form,
+            },
+            None => Shown::OMITTED,
+        }
+    }
+
+    /// What is shown of a payload that travels sealed: sealed too, so that it can be erased with the event. `key` opens it,
+    /// where it must be changed; without a key it is omitted then.
+    pub fn sealed<'a>(&self, payload: &'a [u8], key: Option<&PayloadKey>) -> Shown<'a> {
+        if matches!(self.0, Rule::Full) {
+            let shown = Shown {
+                payload: Some(Cow::Borrowed(payload)),
+                form: form::sealed("json"),
+            };
+            return match payload.len() <= PAYLOAD_LEN_MAX {
+                true => shown,
+                false => Shown::OMITTED,
+            };
+        }
+        let changed = key.and_then(|key| {
+            let clear = key.open(part::PAYLOAD, payload).ok()?;
+            let shown = self.payload(&clear);
+            let sealed = key.sealed(part::PAYLOAD, &shown.payload?).ok()?;
+            Some((sealed, form::sealed(shown.form)))
+        });
+        match changed {
+            Some((payload, form)) => Shown {
+                payload: Some(Cow::Owned(payload)),
                 form,
             },
             None => Shown::OMITTED,

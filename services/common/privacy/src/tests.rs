@@ -305,3 +305,37 @@ proptest! {
         redacting(&["payload.a.b", "payload.*.0"]).payload(&payload);
     }
 }
+
+/// What travels sealed is shown sealed, whatever the mode leaves of it.
+#[test]
+fn what_is_shown_of_a_sealed_payload_is_sealed_too_or_omitted() {
+    use pushrail_shred::{Keyset, Owner, SHARDS, Tree, part};
+    let mut keyset = Keyset::default();
+    for shard in 0..SHARDS {
+        keyset.put(shard, Arc::new(Tree::generate().unwrap()));
+    }
+    let owner = Owner {
+        customer_id: uuid::Uuid::from_u128(1),
+        event_id: uuid::Uuid::from_u128(2),
+        subject_id: None,
+    };
+    let (_, key) = keyset.fresh(&owner).unwrap();
+    let clear = br#"{"card":"4111","total":5}"#;
+    let sealed = key.sealed(part::PAYLOAD, clear).unwrap();
+    let full = Privacy::of(&PayloadMode::Full, "").unwrap();
+    let redact = PayloadMode::Redact(["payload.card".into()].into());
+    let redact = Privacy::of(&redact, "").unwrap();
+    // As they are, and so for nothing.
+    let shown = full.sealed(&sealed, None);
+    assert_eq!(
+        (shown.payload.as_deref(), shown.form),
+        (Some(&sealed[..]), "encrypted")
+    );
+    let shown = redact.sealed(&sealed, Some(&key));
+    assert_eq!(shown.form, "encrypted_redacted");
+    let opened = key.open(part::PAYLOAD, &shown.payload.unwrap()).unwrap();
+    assert_eq!(opened, br#"{"card":"[redacted]","total":5}"#);
+    assert_eq!(redact.sealed(&sealed, None), Shown::OMITTED);
+    assert_eq!(Privacy::OFF.sealed(&sealed, Some(&key)), Shown::OMITTED);
+    assert_eq!(redact.sealed(b"garbage", Some(&key)), Shown::OMITTED);
+}

@@ -14,6 +14,18 @@ pub enum Error {
     Missing { folder: PathBuf },
     #[error("infra/servers/fetch failed ({status}); its last lines:\n{tail}")]
     Fetch { status: String, tail: String },
+    #[error("infra/servers/venv {name} failed ({status}); its last lines:\n{tail}")]
+    Venv {
+        name: String,
+        status: String,
+        tail: String,
+    },
+    #[error("a script of {name} failed ({status}); its last lines:\n{tail}")]
+    Script {
+        name: &'static str,
+        status: String,
+        tail: String,
+    },
     #[error("port {port}, which {server} would listen on, is taken by another process")]
     PortTaken { server: &'static str, port: u16 },
     #[error("another pushrail runs on the folder {} ({holder})", .folder.display())]

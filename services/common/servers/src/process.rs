@@ -6,6 +6,7 @@
 //! process group: the server gets its own, so that it is there until we have drained.
 
 use std::fs::OpenOptions;
+use std::future::Future;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,12 +17,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::error::tail;
 
 /// A log that is larger than this when its server starts is put aside as `.old`.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How often one that starts is asked whether it is ready.
+const ASKED_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -111,6 +115,27 @@ impl Process {
                 tail: tail(&self.log),
             }),
         }
+    }
+
+    /// Waits until it is `ready`: an error when it has ended by itself, or is not ready `within` that.
+    pub(crate) async fn until<F: Future<Output = bool>>(
+        &self,
+        within: Duration,
+        mut ready: impl FnMut() -> F,
+    ) -> Result<(), Error> {
+        let until = Instant::now() + within;
+        while !ready().await {
+            self.alive()?;
+            if Instant::now() > until {
+                return Err(Error::NotReady {
+                    server: self.server,
+                    waited_s: within.as_secs(),
+                    log: self.log.clone(),
+                });
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+        Ok(())
     }
 
     /// SIGTERM, and SIGKILL when it has not ended `within` that. Returns when it has ended.

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::process::Process;
 use crate::{Artifacts, Error, Java, ports};
 
 const SERVER: &str = "the schema registry";
+/// Where it speaks Confluent's API.
+const API: &str = "/apis/ccompat/v7";
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const PORT_TRIES: u32 = 3;
@@ -75,7 +75,7 @@ impl Registry {
 
     /// What a stock registry client takes. Stays the same over a restart.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.port)
+        format!("http://127.0.0.1:{}{API}", self.port)
     }
 
     pub fn port(&self) -> u16 {
@@ -106,23 +106,13 @@ impl Registry {
 
     /// Starts it where it does not run, on the same port and data; returns when it serves.
     pub async fn restart(&mut self) -> Result<(), Error> {
-        if self.running.is_none() {
-            let log = self.log();
-            self.running = Some(Process::spawn(SERVER, self.command()?, &log).await?);
-        }
-        let until = Instant::now() + READY_WITHIN;
-        while !self.serves().await {
-            self.alive()?;
-            if Instant::now() > until {
-                return Err(Error::NotReady {
-                    server: SERVER,
-                    waited_s: READY_WITHIN.as_secs(),
-                    log: self.log(),
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        let process = match self.running.take() {
+            Some(process) => process,
+            None => Process::spawn(SERVER, self.command()?, &self.log()).await?,
+        };
+        let process = self.running.insert(process);
+        let subjects = format!("http://127.0.0.1:{}{API}/subjects", self.port);
+        process.until(READY_WITHIN, || serves(&subjects)).await
     }
 
     fn log(&self) -> PathBuf {
@@ -153,20 +143,17 @@ impl Registry {
             );
         Ok(command)
     }
+}
 
-    /// Whether it answers what a client asks first; its port is open long before.
-    async fn serves(&self) -> bool {
-        let request = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(2))
-            .build();
-        let Ok(client) = request else { return false };
-        let answer = client.get(format!("{}/subjects", self.url())).send().await;
-        match answer {
-            Ok(answer) if answer.status().is_success() => {
-                answer.json::<Vec<String>>().await.is_ok()
-            }
-            _ => false,
-        }
+/// Whether it answers what a client asks first; its port is open long before.
+async fn serves(subjects: &str) -> bool {
+    let request = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build();
+    let Ok(client) = request else { return false };
+    match client.get(subjects).send().await {
+        Ok(answer) if answer.status().is_success() => answer.json::<Vec<String>>().await.is_ok(),
+        _ => false,
     }
 }

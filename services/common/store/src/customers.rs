@@ -1,6 +1,6 @@
 //! A vendor's customers.
 
-use pushrail_schemas::config::PayloadMode;
+use pushrail_schemas::config::{Encryption, PayloadMode};
 use pushrail_schemas::identity;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -17,9 +17,24 @@ pub struct Customer {
     /// For destinations that have none of their own.
     #[sqlx(json(nullable))]
     pub payload_mode: Option<PayloadMode>,
+    /// `None` takes its tenant's.
+    #[sqlx(try_from = "Option<String>")]
+    pub encryption: Own,
     pub revision: i64,
     pub created_at: String,
     pub updated_at: String,
+}
+
+/// What a customer says of its own, where it says something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own(pub Option<Encryption>);
+
+impl TryFrom<Option<String>> for Own {
+    type Error = String;
+
+    fn try_from(text: Option<String>) -> Result<Self, String> {
+        Ok(Own(text.map(Encryption::try_from).transpose()?))
+    }
 }
 
 /// Makes the customer where it is not there; says whether it did.
@@ -61,7 +76,7 @@ pub async fn by_id(
     customer_id: Uuid,
 ) -> Result<Option<Customer>, Error> {
     let row = sqlx::query_as(
-        "SELECT tenant_id, customer_id, external_id, name, payload_mode, revision,
+        "SELECT tenant_id, customer_id, external_id, name, payload_mode, encryption, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM customers WHERE tenant_id = $1 AND customer_id = $2",
     )
@@ -96,12 +111,13 @@ pub async fn update(
     customer_id: Uuid,
     name: &str,
     payload_mode: Option<&PayloadMode>,
+    encryption: Option<Encryption>,
     revision: Option<i64>,
 ) -> Result<Option<Customer>, Error> {
     let row = sqlx::query_as(
-        "UPDATE customers SET name = $3, payload_mode = $5::json, revision = revision + 1, updated_at = now()
+        "UPDATE customers SET name = $3, payload_mode = $5::json, encryption = $6, revision = revision + 1, updated_at = now()
          WHERE tenant_id = $1 AND customer_id = $2 AND ($4::bigint IS NULL OR revision = $4)
-         RETURNING tenant_id, customer_id, external_id, name, payload_mode, revision,
+         RETURNING tenant_id, customer_id, external_id, name, payload_mode, encryption, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
     )
     .bind(tenant_id)
@@ -109,6 +125,7 @@ pub async fn update(
     .bind(name)
     .bind(revision)
     .bind(payload_mode.map(sqlx::types::Json))
+    .bind(encryption.map(Encryption::as_str))
     .fetch_optional(tx.connection())
     .await?;
     Ok(row)
@@ -143,7 +160,7 @@ pub async fn list(
 ) -> Result<Page<Customer>, Error> {
     let (at, id) = bounds(after);
     let rows: Vec<Customer> = sqlx::query_as(
-        "SELECT tenant_id, customer_id, external_id, name, payload_mode, revision,
+        "SELECT tenant_id, customer_id, external_id, name, payload_mode, encryption, revision,
              rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
          FROM customers
          WHERE tenant_id = $1

@@ -11,12 +11,14 @@ pub mod api_keys;
 pub mod audit;
 pub mod customers;
 pub mod destinations;
+pub mod erasures;
 pub mod event_types;
 pub mod idempotency;
 pub mod kafka_credentials;
 pub mod log;
 pub mod outbox;
 pub mod page;
+pub mod payload_keys;
 pub mod replays;
 mod scope;
 pub mod sessions;
@@ -41,12 +43,15 @@ pub struct Store {
     pool: PgPool,
 }
 
-/// Why something was not read or written. Nothing of it was.
+/// Why something was not read or written. Nothing of it was, but for [`Error::Undecided`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database can't be reached, or the connection was lost: it may work in a moment.
     #[error("the database can't be reached: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The connection was lost while a commit was under way: it may have come about or not.
+    #[error("the connection to the database broke off at a commit: {0}")]
+    Undecided(#[source] sqlx::Error),
     /// What is to be made is there already. Names the constraint.
     #[error("it is there already ({0})")]
     Conflict(String),

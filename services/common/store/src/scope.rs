@@ -75,7 +75,11 @@ impl Store {
 
 impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+        let committed = self.inner.commit().await.map_err(Error::from);
+        committed.map_err(|error| match error {
+            Error::Unavailable(error) => Error::Undecided(error),
+            refused => refused,
+        })
     }
 
     pub(crate) fn connection(&mut self) -> &mut sqlx::PgConnection {

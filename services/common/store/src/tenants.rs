@@ -1,6 +1,6 @@
 //! Vendors.
 
-use pushrail_schemas::config::{self, EventValidation};
+use pushrail_schemas::config::{self, Encryption, EventValidation};
 use sqlx::FromRow;
 
 use crate::page::bounds;
@@ -14,6 +14,10 @@ pub struct Tenant {
     pub rotation_overlap_seconds: i32,
     #[sqlx(try_from = "String")]
     pub event_validation: EventValidation,
+    #[sqlx(try_from = "String")]
+    pub encryption: Encryption,
+    /// Days for which the delivery log keeps what is this tenant's; the operator's when it is not given.
+    pub log_retention_days: Option<i32>,
     pub revision: i64,
     pub created_at: String,
     pub updated_at: String,
@@ -26,6 +30,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     pub rotation_overlap_seconds: i32,
     pub event_validation: EventValidation,
+    pub encryption: Encryption,
+    pub log_retention_days: Option<i32>,
 }
 
 impl Settings {
@@ -36,33 +42,44 @@ impl Settings {
             allowed_origins: Vec::new(),
             rotation_overlap_seconds: 86_400,
             event_validation: EventValidation::Off,
+            encryption: Encryption::Off,
+            log_retention_days: None,
         }
     }
 }
 
+/// Every statement gives a tenant by the same columns.
+macro_rules! columns {
+    () => {
+        "tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, encryption, log_retention_days,
+         revision, rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at"
+    };
+}
+
 pub async fn insert(tx: &mut Tx, tenant_id: &str, settings: &Settings) -> Result<Tenant, Error> {
-    let row = sqlx::query_as(
-        "INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation)
-         VALUES ($1, $2, $3, $4, $5)
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
-             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
-    )
+    let row = sqlx::query_as(concat!("INSERT INTO tenants (tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation,
+             encryption, log_retention_days)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         RETURNING ", columns!()))
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
     .bind(settings.event_validation.as_str())
+    .bind(settings.encryption.as_str())
+    .bind(settings.log_retention_days)
     .fetch_one(tx.connection())
     .await?;
     Ok(row)
 }
 
 pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
-    let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
-             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
-         FROM tenants WHERE tenant_id = $1",
-    )
+    let row = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        "
+         FROM tenants WHERE tenant_id = $1"
+    ))
     .bind(tenant_id)
     .fetch_optional(tx.connection())
     .await?;
@@ -71,11 +88,12 @@ pub async fn get(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> 
 
 /// As [`get`], and nobody else changes it until this transaction ends.
 pub async fn lock(tx: &mut Tx, tenant_id: &str) -> Result<Option<Tenant>, Error> {
-    let row = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
-             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
-         FROM tenants WHERE tenant_id = $1 FOR UPDATE",
-    )
+    let row = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        "
+         FROM tenants WHERE tenant_id = $1 FOR UPDATE"
+    ))
     .bind(tenant_id)
     .fetch_optional(tx.connection())
     .await?;
@@ -87,18 +105,17 @@ pub async fn update(
     tenant_id: &str,
     settings: &Settings,
 ) -> Result<Option<Tenant>, Error> {
-    let row = sqlx::query_as(
-        "UPDATE tenants SET name = $2, allowed_origins = $3, rotation_overlap_seconds = $4,
-             event_validation = $5, revision = revision + 1, updated_at = now()
+    let row = sqlx::query_as(concat!("UPDATE tenants SET name = $2, allowed_origins = $3, rotation_overlap_seconds = $4,
+             event_validation = $5, encryption = $6, log_retention_days = $7, revision = revision + 1, updated_at = now()
          WHERE tenant_id = $1
-         RETURNING tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
-             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at",
-    )
+         RETURNING ", columns!()))
     .bind(tenant_id)
     .bind(&settings.name)
     .bind(&settings.allowed_origins)
     .bind(settings.rotation_overlap_seconds)
     .bind(settings.event_validation.as_str())
+    .bind(settings.encryption.as_str())
+    .bind(settings.log_retention_days)
     .fetch_optional(tx.connection())
     .await?;
     Ok(row)
@@ -115,13 +132,14 @@ pub async fn delete(tx: &mut Tx, tenant_id: &str) -> Result<bool, Error> {
 
 pub async fn list(tx: &mut Tx, after: Option<&Cursor>, limit: u32) -> Result<Page<Tenant>, Error> {
     let (at, id) = bounds(after);
-    let rows: Vec<Tenant> = sqlx::query_as(
-        "SELECT tenant_id, name, allowed_origins, rotation_overlap_seconds, event_validation, revision,
-             rfc3339(created_at) AS created_at, rfc3339(updated_at) AS updated_at
+    let rows: Vec<Tenant> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        "
          FROM tenants
          WHERE $1::timestamptz IS NULL OR (tenants.created_at, tenant_id) > ($1::timestamptz, $2)
-         ORDER BY tenants.created_at, tenant_id LIMIT $3",
-    )
+         ORDER BY tenants.created_at, tenant_id LIMIT $3"
+    ))
     .bind(at)
     .bind(id)
     .bind(i64::from(limit) + 1)
@@ -152,15 +170,15 @@ pub async fn names_origin(
 
 /// What router, sinks and ingest are told of a tenant; `None` when there is none.
 pub async fn document(tx: &mut Tx, tenant_id: &str) -> Result<Option<config::Tenant>, Error> {
-    let row: Option<(String, String, bool)> = sqlx::query_as(
-        "SELECT name, event_validation, EXISTS (SELECT FROM kafka_credentials AS k
+    let row: Option<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT name, event_validation, encryption, EXISTS (SELECT FROM kafka_credentials AS k
              WHERE k.tenant_id = tenants.tenant_id AND k.read_audit AND k.state <> 'revoked')
          FROM tenants WHERE tenant_id = $1",
     )
     .bind(tenant_id)
     .fetch_optional(tx.connection())
     .await?;
-    let Some((name, event_validation, audit_feed)) = row else {
+    let Some((name, event_validation, encryption, audit_feed)) = row else {
         return Ok(None);
     };
     Ok(Some(config::Tenant {
@@ -168,5 +186,6 @@ pub async fn document(tx: &mut Tx, tenant_id: &str) -> Result<Option<config::Ten
         name: name.into(),
         audit_feed,
         event_validation: event_validation.try_into().map_err(Error::garbled)?,
+        encryption: encryption.try_into().map_err(Error::garbled)?,
     }))
 }

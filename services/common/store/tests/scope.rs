@@ -1,13 +1,13 @@
 //! Row-level security: what a transaction sees is what it has said it is about, whatever its statements ask for.
 
-use pushrail_schemas::config::{Destination, EventValidation, PayloadMode, RetryPolicy, State};
+use pushrail_schemas::config::{Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::identity;
 use pushrail_store::{Scope, Store, Tx, audit, customers, destinations, tenants};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 /// Tables with rows of tenants.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "tenants",
     "api_keys",
     "customers",
@@ -18,6 +18,8 @@ const TABLES: [&str; 10] = [
     "idempotency",
     "kafka_credentials",
     "replays",
+    "payload_keys",
+    "erasures",
 ];
 
 async fn store() -> (Store, String) {
@@ -44,6 +46,7 @@ fn destination(tenant_id: &str, external_id: &str) -> Destination {
         transform: Vec::new(),
         retry: RetryPolicy::default(),
         rate_limit: None,
+        batch: None,
         payload_mode: PayloadMode::Full,
         payload_mode_inherited: false,
         timeout_ms: None,
@@ -69,10 +72,8 @@ async fn audited(tx: &mut Tx, tenant_id: &str, customer_id: Option<Uuid>) {
 /// A row of every table for a tenant with two customers.
 async fn furnish(store: &Store, url: &str, tenant_id: &str) -> [Destination; 2] {
     let settings = tenants::Settings {
-        name: tenant_id.into(),
-        allowed_origins: Vec::new(),
         rotation_overlap_seconds: 0,
-        event_validation: EventValidation::Off,
+        ..tenants::Settings::named(tenant_id)
     };
     let mut tx = store.begin(Scope::System).await.unwrap();
     tenants::insert(&mut tx, tenant_id, &settings)
@@ -100,6 +101,9 @@ async fn furnish(store: &Store, url: &str, tenant_id: &str) -> [Destination; 2] 
                  actor_kind, actor_id)
              SELECT gen_random_uuid(), tenant_id, customer_id, destination_id, 'events', 'events', '{{}}', 'estimated', 1, '', ''
              FROM destinations WHERE tenant_id = '{tenant_id}';
+         INSERT INTO payload_keys (tenant_id, epoch, shard, key_ring_id, ciphertext) VALUES ('{tenant_id}', 0, 0, 'k', '');
+         INSERT INTO erasures (erasure_id, tenant_id, what, customer_id, until)
+             SELECT gen_random_uuid(), tenant_id, 'customer', customer_id, now() FROM customers WHERE tenant_id = '{tenant_id}';
          INSERT INTO idempotency (owner, key, request_sha256) VALUES ('tenant/{tenant_id}', 'k', '');
          INSERT INTO kafka_credentials (user_name, tenant_id, write_direct, read_audit) VALUES ('u-{tenant_id}', '{tenant_id}', true, true);"
     );
@@ -175,7 +179,7 @@ async fn a_query_that_forgot_its_scope_sees_nothing() {
         let expected = match table {
             // Its tenant as far as the service shows it, itself, what is its own, and what it may pick from.
             "tenants" | "customers" | "destinations" | "event_types" | "audit_trail"
-            | "replays" => 1,
+            | "replays" | "erasures" => 1,
             _ => 0,
         };
         assert_eq!(seen(&url, &customer, table).await, expected, "{table}");
@@ -239,5 +243,28 @@ async fn what_is_not_committed_is_not_there() {
     assert!(
         matches!(verdict, audit::Verdict::Whole { rows: 3, .. }),
         "{verdict:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_commit_whose_connection_is_lost_is_not_called_undone() {
+    let (store, url) = store().await;
+    let [one, _] = furnish(&store, &url, "acme").await;
+    let mut tx = store.begin(Scope::Tenant("acme")).await.unwrap();
+    destinations::delete(&mut tx, one.destination_id)
+        .await
+        .unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'pushrail' AND state = 'idle in transaction'",
+    )
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let lost = tx.commit().await;
+    assert!(
+        matches!(lost, Err(pushrail_store::Error::Undecided(_))),
+        "{lost:?}"
     );
 }

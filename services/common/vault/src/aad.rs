@@ -39,6 +39,16 @@ pub(crate) fn answer(owner: &str, key: &str) -> Vec<u8> {
     joined(&[b"pushrail.answer.v1", owner.as_bytes(), key.as_bytes()])
 }
 
+/// What the keys of a tenant's payloads are bound to.
+pub(crate) fn payload_key(tenant_id: &str, epoch: u32, shard: u8) -> Vec<u8> {
+    joined(&[
+        b"pushrail.payload_key.v1",
+        tenant_id.as_bytes(),
+        &epoch.to_be_bytes(),
+        &[shard],
+    ])
+}
+
 fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
     for part in parts {

@@ -8,7 +8,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pushrail_schemas::config::Sealed;
+use pushrail_schemas::config::{PayloadKey, Sealed};
 use zeroize::Zeroizing;
 
 use crate::aad::{self, Aad};
@@ -152,6 +152,29 @@ impl KeyRing {
         sealed: &Sealed,
     ) -> Result<Opened, OpenError> {
         self.open_bound(&aad::answer(owner, key), sealed)
+    }
+
+    /// Seals what the keys of a tenant's payloads are computed from.
+    pub fn seal_payload_key(
+        &self,
+        tenant_id: &str,
+        epoch: u32,
+        shard: u8,
+        plaintext: &[u8],
+    ) -> Result<PayloadKey, SealError> {
+        let sealed = self.seal_bound(&aad::payload_key(tenant_id, epoch, shard), plaintext)?;
+        Ok(PayloadKey {
+            tenant_id: tenant_id.into(),
+            epoch,
+            shard,
+            sealed,
+        })
+    }
+
+    /// Opens what [`KeyRing::seal_payload_key`] sealed.
+    pub fn open_payload_key(&self, key: &PayloadKey) -> Result<Opened, OpenError> {
+        let bound = aad::payload_key(&key.tenant_id, key.epoch, key.shard);
+        self.open_bound(&bound, &key.sealed)
     }
 
     /// A key for another purpose from each key of the ring, the current one first: who has one learns nothing of the ring,
@@ -329,6 +352,29 @@ mod tests {
         ] {
             let error = ring.open(&row, &sealed).unwrap_err();
             assert!(matches!(error, OpenError::Refused { .. }), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_payload_key_moved_to_another_tenant_epoch_or_shard_refuses() {
+        let ring = ring();
+        let sealed = ring.seal_payload_key("acme", 7, 3, b"seed").unwrap();
+        assert_eq!(&ring.open_payload_key(&sealed).unwrap()[..], b"seed");
+        for moved in [
+            PayloadKey {
+                tenant_id: "acme2".into(),
+                ..sealed.clone()
+            },
+            PayloadKey {
+                epoch: 8,
+                ..sealed.clone()
+            },
+            PayloadKey {
+                shard: 4,
+                ..sealed.clone()
+            },
+        ] {
+            assert!(ring.open_payload_key(&moved).is_err());
         }
     }
 

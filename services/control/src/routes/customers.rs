@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::tenants::matches;
-use super::{List, name_problem, shown};
+use super::{List, given, name_problem, shown};
 use crate::api::Api;
 use crate::call::{Call, Done};
 use crate::caller::Caller;
@@ -73,13 +73,10 @@ struct Patch {
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<config::PayloadMode>")]
     payload_mode: Option<Option<config::PayloadMode>>,
-}
-
-/// Tells `null` from what is not there.
-fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+    /// Whether payloads of its events are sealed when they come in; `null` takes that back, and it is as the tenant says.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<config::Encryption>")]
+    encryption: Option<Option<config::Encryption>>,
 }
 
 /// A customer.
@@ -93,6 +90,9 @@ struct View {
     /// What the audit shows of payloads, where a destination does not say so itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_mode: Option<config::PayloadMode>,
+    /// Whether payloads of its events are sealed when they come in; absent where it is as the tenant says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption: Option<config::Encryption>,
     created_at: String,
     updated_at: String,
 }
@@ -104,6 +104,7 @@ impl View {
             external_id: row.external_id,
             name: row.name,
             payload_mode: row.payload_mode,
+            encryption: row.encryption.0,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -213,9 +214,18 @@ async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let old = before.payload_mode.clone();
     let new = patch.payload_mode.unwrap_or_else(|| old.clone());
     let (mode, seen) = (new.as_ref(), Some(before.revision));
-    let after = customers::update(call.tx()?, &tenant_id, customer_id, &name, mode, seen)
-        .await
-        .map_err(reply::store)?;
+    let was_sealed = before.encryption.0;
+    let sealed = patch.encryption.unwrap_or(was_sealed);
+    let after = customers::update(
+        call.tx()?,
+        &tenant_id,
+        customer_id,
+        &name,
+        mode,
+        sealed,
+        seen,
+    );
+    let after = after.await.map_err(reply::store)?;
     // Somebody was quicker.
     let after = after.ok_or_else(|| reply::store(pushrail_store::Error::Serialization))?;
     let revision = after.revision;
@@ -231,10 +241,31 @@ async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: shown(&after),
     })
     .await?;
+    if sealed != was_sealed {
+        seal(api, call, &tenant_id, customer_id, sealed).await?;
+    }
     if new != old {
         pass_on(api, call, &tenant_id, customer_id, new).await?;
     }
     Ok(Reply::ok(&after)?.revision(revision))
+}
+
+/// Tells ingest whether to seal a customer's events, and what it needs for that.
+async fn seal(
+    api: &Api,
+    call: &mut Call,
+    tenant_id: &str,
+    customer_id: Uuid,
+    encryption: Option<config::Encryption>,
+) -> Result<(), Problem> {
+    super::tenants::seal(api, call, tenant_id, encryption.unwrap_or_default()).await?;
+    let told = encryption.map(|encryption| config::Customer {
+        tenant_id: tenant_id.into(),
+        customer_id,
+        encryption,
+    });
+    let key = config::key::customer(tenant_id, customer_id);
+    call.configure(&key, told.as_ref()).await
 }
 
 /// Gives a payload mode to the destinations that have none of their own, each with its entry on the audit trail.
@@ -269,6 +300,10 @@ async fn remove(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         .map_err(reply::store)?;
     for id in ids {
         let key = config::key::destination(id);
+        call.configure(&key, None::<&()>).await?;
+    }
+    if customer.encryption.0.is_some() {
+        let key = config::key::customer(&tenant_id, customer_id);
         call.configure(&key, None::<&()>).await?;
     }
     customers::delete(call.tx()?, &tenant_id, customer_id)

@@ -66,13 +66,18 @@ struct View {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "DestinationTypeLimits")]
 struct Limits {
-    /// Records in one call.
+    /// Records in one call, where a destination's `batch` says nothing else.
     batch_records: usize,
     /// Bytes in one call; absent where there is no limit but that of an event.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_bytes: Option<usize>,
     /// How long a batch may wait for more, in milliseconds.
     batch_age_ms: u64,
+    /// The most that a destination's `batch` may ask for. With one record, it may ask for nothing.
+    batch_records_max: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_bytes_max: Option<usize>,
+    batch_age_max_ms: u64,
     timeout_default_ms: u64,
     timeout_max_ms: u64,
 }
@@ -94,6 +99,7 @@ impl View {
     fn of(adapter: &dyn ErasedAdapter) -> Self {
         let info = adapter.info();
         let (config, secrets) = adapter.schemas();
+        let bytes = |bytes: usize| Some(bytes).filter(|bytes| *bytes < usize::MAX);
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         View {
             kind: info.kind,
@@ -104,8 +110,11 @@ impl View {
             secrets_schema: secrets.to_value(),
             limits: Limits {
                 batch_records: info.batch.records,
-                batch_bytes: Some(info.batch.bytes).filter(|bytes| *bytes < usize::MAX),
+                batch_bytes: bytes(info.batch.bytes),
                 batch_age_ms: ms(info.batch.age),
+                batch_records_max: info.batch_max.records,
+                batch_bytes_max: bytes(info.batch_max.bytes),
+                batch_age_max_ms: ms(info.batch_max.age),
                 timeout_default_ms: ms(info.timeout_default),
                 timeout_max_ms: ms(info.timeout_max),
             },

@@ -216,6 +216,8 @@ struct Patch {
     transform: Option<Vec<Map<String, Value>>>,
     retry: Option<config::RetryPolicy>,
     rate_limit: Option<config::RateLimit>,
+    /// Where the type sends several records in one call.
+    batch: Option<config::BatchPolicy>,
     /// What the audit shows of payloads and responses: `full`, `off`, or a rule that redacts or seals. The customer's
     /// `payloadMode` when it is not given, and again after `null`.
     payload_mode: Option<config::PayloadMode>,
@@ -266,6 +268,8 @@ pub(crate) struct View {
     transform: Value,
     retry: config::RetryPolicy,
     rate_limit: Option<config::RateLimit>,
+    /// Where it differs from the type's own `limits`.
+    batch: Option<config::BatchPolicy>,
     payload_mode: config::PayloadMode,
     /// Whether `payloadMode` is the customer's and changes with it.
     payload_mode_inherited: bool,
@@ -335,6 +339,7 @@ impl View {
             transform: json(serde_json::to_value(&document.transform))?,
             retry: document.retry,
             rate_limit: document.rate_limit,
+            batch: document.batch,
             payload_mode: document.payload_mode,
             payload_mode_inherited: document.payload_mode_inherited,
             timeout_ms: document.timeout_ms,

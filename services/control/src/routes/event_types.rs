@@ -7,12 +7,12 @@ use pushrail_schemas::{config, identity};
 use pushrail_sink_core::FieldError;
 use pushrail_store::event_types;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::tenants::matches;
-use super::{List, shown};
+use super::{List, given, shown};
 use crate::api::Api;
 use crate::call::{Call, Done};
 use crate::caller::Who;
@@ -131,15 +131,6 @@ struct Patch {
     #[schemars(with = "Option<Map<String, Value>>")]
     example: Option<Option<Map<String, Value>>>,
     deprecated: Option<bool>,
-}
-
-/// What is there, be it `null`, apart from what is left out.
-fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// An event type.

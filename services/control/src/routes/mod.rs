@@ -3,9 +3,9 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit_trail;
 pub(crate) mod customers;
-pub(crate) mod dead_letters;
 pub(crate) mod destination_types;
 pub(crate) mod destinations;
+pub(crate) mod erasures;
 pub(crate) mod event_types;
 pub(crate) mod kafka_credentials;
 pub(crate) mod log;
@@ -32,7 +32,7 @@ pub(crate) fn table() -> Vec<Operation> {
         customers::operations(),
         destinations::operations(),
         replays::operations(),
-        dead_letters::operations(),
+        erasures::operations(),
         sessions::operations(),
         event_types::operations(),
         destination_types::operations(),
@@ -85,4 +85,13 @@ pub(crate) fn shown(view: &impl Serialize) -> Option<serde_json::Value> {
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     let good = name.len() <= 200 && !name.chars().any(char::is_control);
     (!good).then_some("must have at most 200 bytes and no control characters")
+}
+
+/// Of a field of a patch: what is there, be it `null`, apart from what is left out.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    <Option<T> as serde::Deserialize>::deserialize(deserializer).map(Some)
 }

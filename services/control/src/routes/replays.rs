@@ -6,7 +6,6 @@ use http::{Method, StatusCode};
 use pushrail_http::Problem;
 use pushrail_schemas::config;
 use pushrail_sink_core::FieldError;
-use pushrail_store::destinations;
 use pushrail_store::replays::{self, New, Of, Reads, Replay, Selection, State, attempts, letters};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -428,13 +427,10 @@ pub(crate) struct Destination {
 
 impl Destination {
     pub(crate) async fn find(call: &mut Call) -> Result<Self, Problem> {
-        let id = call.id("destinationId", "destination")?;
-        let customer = super::customers::of(call).await?;
-        let (tenant_id, customer_id) = (&customer.tenant_id, customer.customer_id);
-        let row = destinations::get(call.tx()?, tenant_id, customer_id, id).await;
-        let row = row.map_err(reply::store)?;
-        let document = row.ok_or_else(|| not_found("destination"))?.document;
-        Ok(Destination { document })
+        let row = super::destinations::read(call).await?;
+        Ok(Destination {
+            document: row.document,
+        })
     }
 
     pub(crate) fn of(&self) -> Of<'_> {

@@ -3,22 +3,24 @@
 use http::Method;
 use pushrail_http::Problem;
 use pushrail_kafka_access::User;
-use pushrail_schemas::config::{self, EventValidation};
+use pushrail_schemas::config::{self, Encryption, EventValidation};
 use pushrail_sink_core::FieldError;
 use pushrail_store::{api_keys, destinations, event_types, kafka_credentials, tenants};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{List, name_problem, shown};
+use super::{List, given, name_problem, shown};
 use crate::api::Api;
 use crate::call::{Call, Done};
 use crate::caller::Who;
 use crate::cors::origin_problem;
 use crate::operation::{Operation, PAGED, handler};
+use crate::payload_keys;
 use crate::reply::{self, Reply, conflict, invalid, not_found};
 
 const TAG: &str = "Tenants";
 const ORIGINS_MAX: usize = 50;
+const LOG_RETENTION_DAYS_MAX: i32 = 3_650;
 const OVERLAP_MAX_S: i32 = 30 * 86_400;
 
 /// What is wrong with the time for which an old signing secret signs.
@@ -140,6 +142,13 @@ struct Draft {
     /// Whether events are held to the catalogue of event types as they come in: `off`; `schema`, where the payload of a type
     /// that has a schema must satisfy it; `catalogue`, where a type must be in the catalogue too. `off` when it is not given.
     event_validation: Option<EventValidation>,
+    /// Whether payloads are sealed when they come in, so that what was erased can be read on no topic; for customers that do
+    /// not say so themselves. `off` when it is not given.
+    encryption: Option<Encryption>,
+    /// Days for which the delivery log keeps deliveries, counted from when their events were accepted. The operator keeps none
+    /// for longer than he keeps any; as long as that when it is not given.
+    #[schemars(range(min = 1, max = 3650))]
+    log_retention_days: Option<i32>,
 }
 
 /// What can be said of a tenant.
@@ -159,6 +168,14 @@ struct Patch {
     /// Whether events are held to the catalogue of event types as they come in: `off`; `schema`, where the payload of a type
     /// that has a schema must satisfy it; `catalogue`, where a type must be in the catalogue too.
     event_validation: Option<EventValidation>,
+    /// Whether payloads are sealed when they come in, so that what was erased can be read on no topic; for customers that do
+    /// not say so themselves. Counts for events that are accepted from then on.
+    encryption: Option<Encryption>,
+    /// Days for which the delivery log keeps deliveries, counted from when their events were accepted; as long as the operator
+    /// keeps any after `null`.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 3650))]
+    log_retention_days: Option<Option<i32>>,
 }
 
 /// A tenant.
@@ -171,6 +188,10 @@ struct View {
     allowed_origins: Vec<String>,
     rotation_overlap_seconds: i32,
     event_validation: EventValidation,
+    encryption: Encryption,
+    /// Absent where the log is kept as long as the operator keeps any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_retention_days: Option<i32>,
     created_at: String,
     updated_at: String,
 }
@@ -196,6 +217,8 @@ impl View {
             allowed_origins: row.allowed_origins,
             rotation_overlap_seconds: row.rotation_overlap_seconds,
             event_validation: row.event_validation,
+            encryption: row.encryption,
+            log_retention_days: row.log_retention_days,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -232,6 +255,16 @@ impl Patch {
         if let Some(validation) = self.event_validation {
             settings.event_validation = validation;
         }
+        if let Some(encryption) = self.encryption {
+            settings.encryption = encryption;
+        }
+        if let Some(days) = self.log_retention_days {
+            if days.is_some_and(|days| !(1..=LOG_RETENTION_DAYS_MAX).contains(&days)) {
+                let message = format!("must be 1 to {LOG_RETENTION_DAYS_MAX} days, or null");
+                errors.push(FieldError::new("logRetentionDays", message));
+            }
+            settings.log_retention_days = days;
+        }
         match errors.is_empty() {
             true => Ok(()),
             false => Err(invalid(errors)),
@@ -239,7 +272,7 @@ impl Patch {
     }
 }
 
-async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn create(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let draft: Draft = call.body()?;
     let id = match draft.tenant_id {
         Some(id) => id,
@@ -252,6 +285,8 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         allowed_origins: draft.allowed_origins,
         rotation_overlap_seconds: draft.rotation_overlap_seconds,
         event_validation: draft.event_validation,
+        encryption: draft.encryption,
+        log_retention_days: draft.log_retention_days.map(Some),
     };
     patch.apply(&mut settings)?;
     if tenants::get(call.tx()?, &id)
@@ -276,6 +311,7 @@ async fn create(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
         after: shown(&view),
     })
     .await?;
+    seal(api, call, &id, settings.encryption).await?;
     tell(call, &id).await?;
     let (key, key_view) = super::api_keys::make(call, &id, "first").await?;
     let made = Made {
@@ -304,14 +340,14 @@ async fn get_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     show(call, &id).await
 }
 
-async fn update(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn update(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let id = call.parameter("tenantId")?.to_owned();
-    change(call, &id).await
+    change(api, call, &id).await
 }
 
-async fn update_own(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn update_own(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let id = call.tenant_id()?;
-    change(call, &id).await
+    change(api, call, &id).await
 }
 
 async fn show(call: &mut Call, id: &str) -> Result<Reply, Problem> {
@@ -321,7 +357,7 @@ async fn show(call: &mut Call, id: &str) -> Result<Reply, Problem> {
     Ok(Reply::ok(&View::of(row))?.revision(revision))
 }
 
-async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
+async fn change(api: &Api, call: &mut Call, id: &str) -> Result<Reply, Problem> {
     let patch: Patch = call.body()?;
     let row = tenants::lock(call.tx()?, id).await.map_err(reply::store)?;
     let row = row.ok_or_else(|| not_found("tenant"))?;
@@ -331,6 +367,8 @@ async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
         allowed_origins: row.allowed_origins.clone(),
         rotation_overlap_seconds: row.rotation_overlap_seconds,
         event_validation: row.event_validation,
+        encryption: row.encryption,
+        log_retention_days: row.log_retention_days,
     };
     patch.apply(&mut settings)?;
     let before = View::of(row);
@@ -350,8 +388,25 @@ async fn change(call: &mut Call, id: &str) -> Result<Reply, Problem> {
         after: shown(&after),
     })
     .await?;
+    seal(api, call, id, settings.encryption).await?;
     tell(call, id).await?;
     Ok(Reply::ok(&after)?.revision(revision))
+}
+
+/// Makes what a tenant's events need to be sealed, and told of before anybody is told to seal.
+pub(crate) async fn seal(
+    api: &Api,
+    call: &mut Call,
+    id: &str,
+    encryption: Encryption,
+) -> Result<(), Problem> {
+    let letters = payload_keys::ensure_subjects(call.tx()?, &api.ring, id).await?;
+    call.told.extend(letters);
+    if encryption == Encryption::On {
+        let letters = payload_keys::ensure_epoch(call.tx()?, &api.ring, id).await?;
+        call.told.extend(letters);
+    }
+    Ok(())
 }
 
 /// Tells everyone what the tenant is now.
@@ -415,6 +470,16 @@ async fn remove(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         .map_err(reply::store)?;
     for name in names {
         let key = config::key::event_type(&id, &name);
+        call.configure(&key, None::<&()>).await?;
+    }
+    let keys = pushrail_store::payload_keys::of(call.tx()?, &id).await;
+    for key in keys.map_err(reply::store)? {
+        let key = config::key::payload_key(&id, key.epoch, key.shard);
+        call.configure(&key, None::<&()>).await?;
+    }
+    let own = pushrail_store::payload_keys::customers(call.tx()?).await;
+    for (_, customer_id, _) in own.map_err(reply::store)?.iter().filter(|own| own.0 == id) {
+        let key = config::key::customer(&id, *customer_id);
         call.configure(&key, None::<&()>).await?;
     }
     tenants::delete(call.tx()?, &id)

@@ -15,7 +15,7 @@ use pushrail_schemas::event::{Event, Parts};
 use pushrail_schemas::headers::{Delivery, Origin};
 use pushrail_schemas::identity;
 use pushrail_sink_core::{Evidence, Fault, Outcome as Sent, Record, Verdict};
-use pushrail_store::outbox;
+use pushrail_store::{outbox, payload_keys};
 use pushrail_topology::topics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,8 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         payload: payload.as_bytes(),
         metadata: br#"{"test":"true"}"#,
         received_at_us: now_us,
+        subject_id: None,
+        sealing: None,
     }
     .encode(api.ids.event, &mut value);
     let event = Event::parse(Bytes::from(value)).map_err(|_| internal())?;
@@ -185,7 +187,14 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let (evidence, delivery) = (&outcome.evidence, &record.delivery);
     let excerpt = Some(&*evidence.excerpt).filter(|excerpt| !excerpt.is_empty());
     // The caller sees all of the answer to what it sent; the record is there for others too.
-    let privacy = Privacy::or_off(&destination.payload_mode);
+    call.begin(api).await?;
+    let (tenant_id, customer_id) = (&destination.tenant_id, destination.customer_id);
+    let is_sealed = payload_keys::wanted(call.tx()?, tenant_id, customer_id).await;
+    let privacy = match is_sealed.map_err(reply::store)? {
+        // What is made up here has no key to destroy.
+        true => Privacy::OFF,
+        false => Privacy::or_off(&destination.payload_mode),
+    };
     let shown = privacy.payload(payload.as_bytes());
     let attempt_id = Uuid::now_v7();
     let mut value = Vec::new();
@@ -216,9 +225,10 @@ pub(crate) async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         replay_id: None,
         traceparent: None,
         received_at_us: Some(now_us),
+        subject_id: None,
+        sealing: None,
     }
     .encode(api.ids.attempt, &mut value);
-    call.begin(api).await?;
     let key = destination.destination_id.to_string();
     outbox::put(call.tx()?, topics::AUDIT_ATTEMPTS, &key, Some(&value))
         .await

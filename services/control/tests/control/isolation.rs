@@ -39,11 +39,24 @@ async fn furnish(control: &Control, tenant: &str) -> Mine {
     let body = json!({"source": "deadLetters", "filter": {"codes": [mark]}});
     let replay = control.post(&path, &tenant.key, body).await.is(201);
     letter(control, &tenant.id, &destination).await;
+    // Of nothing that the others look for, and to be seen by nobody else.
+    let body = json!({"eventId": uuid::Uuid::now_v7()});
+    let erasure = control
+        .post("/v1/erasures", &tenant.key, body)
+        .await
+        .is(202);
+    let path = format!("/v1/erasures/{}", text(&erasure["erasureId"]));
+    pushrail_testkit::wait_for("the erasure is finished", async || {
+        let shown = control.get(&path, &tenant.key).await.is(200);
+        (shown["state"] == "finished").then_some(())
+    })
+    .await;
     let ids = BTreeMap::from([
         ("tenantId", tenant.id.clone()),
         ("externalId", CUSTOMER.to_owned()),
         ("destinationId", destination),
         ("replayId", text(&replay["replayId"])),
+        ("erasureId", text(&erasure["erasureId"])),
         ("deadLetterId", "0-7".to_owned()),
         ("keyId", text(&key["keyId"])),
         ("sessionId", text(&session["sessionId"])),
@@ -93,6 +106,8 @@ fn body(operation: &str) -> Option<Value> {
         "createCustomer" => Some(json!({"externalId": "intruder"})),
         "createSession" => Some(json!({"customerExternalId": "intruder"})),
         "createEventType" => Some(json!({"name": "intruder.came"})),
+        // Their own customer of that name, and nothing of the victim's.
+        "createErasure" => Some(json!({"customerExternalId": CUSTOMER})),
         "createCustomerReplay" | "createReplay" => {
             Some(json!({"source": "deadLetters", "start": true}))
         }
@@ -208,6 +223,7 @@ async fn no_credential_reaches_what_is_somebody_elses_by_any_route() {
                 let tells = answer.text.contains("only-victim")
                     || answer.text.contains(&victim.ids["destinationId"])
                     || answer.text.contains(&victim.ids["deliveryId"])
+                    || answer.text.contains(&victim.ids["erasureId"])
                     || answer.text.contains(&victim.ids["keyId"]);
                 let names = [
                     "{tenantId}",
@@ -215,6 +231,7 @@ async fn no_credential_reaches_what_is_somebody_elses_by_any_route() {
                     "{deliveryId}",
                     "{keyId}",
                     "{sessionId}",
+                    "{erasureId}",
                 ];
                 let reached = names.iter().any(|name| template.contains(name));
                 if answer.status.is_success() && (reached || tells && !shared) {

@@ -96,7 +96,7 @@ async fn what_is_decided_is_told_to_kafka_in_order_and_can_be_told_again() {
         known.is_none().then_some(())
     })
     .await;
-    let said = json!({"eventValidation": "catalogue"});
+    let said = json!({"eventValidation": "catalogue", "encryption": "on"});
     control.patch("/v1/tenant", &acme.key, said).await.is(200);
     let validates = |tenant: &Tenant| tenant.event_validation == EventValidation::Catalogue;
     wait_for("the setting", async || {
@@ -114,17 +114,27 @@ async fn what_is_decided_is_told_to_kafka_in_order_and_can_be_told_again() {
     drop(control);
     let control = with_ring(connection, database.clone(), ring).await;
     let store = Store::new(&database, 2).unwrap();
-    assert_eq!(pushrail_control::rebuild(&store).await.unwrap(), 4);
+    // With what payloads are sealed with, and subjects hashed.
+    let shards = usize::from(pushrail_shred::SHARDS);
+    let told = pushrail_control::rebuild(&store).await.unwrap();
+    assert_eq!(told, 4 + 1 + shards as u64);
     wait_for("the destination", async || directory.destination(kept)).await;
     let tenant = wait_for("the key", async || directory.tenant_of_key(&acme.key)).await;
     assert!(validates(&tenant));
     let known = directory.event_type("acme", "order.opened");
     assert!(known.is_some(), "types are told before whoever needs them");
+    let keys = directory.payload_keys("acme").unwrap();
+    assert_eq!(keys.0.len(), 1 + shards);
     // With the tenant everything goes.
     control.delete("/v1/tenants/acme", ADMIN_KEY).await.is(204);
     wait_for("the end of its catalogue", async || {
         let known = directory.event_type("acme", "order.opened");
         known.is_none().then_some(())
+    })
+    .await;
+    wait_for("the end of its keys", async || {
+        let keys = directory.payload_keys("acme").unwrap();
+        keys.0.is_empty().then_some(())
     })
     .await;
     drop(control);

@@ -45,6 +45,8 @@ pub(crate) fn attempt<'a>(
         replay_id: None,
         traceparent: None,
         received_at_us: Some(now_us),
+        subject_id: None,
+        sealing: None,
     }
 }
 

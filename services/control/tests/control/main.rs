@@ -2,6 +2,7 @@
 
 mod access;
 mod destinations;
+mod erasures;
 mod isolation;
 mod kafka;
 mod keys;

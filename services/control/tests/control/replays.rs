@@ -305,6 +305,8 @@ async fn a_dead_letter_is_shown_with_its_bytes_unless_payloads_are_not_shown() {
         payload: br#"{ "total":  42.0 }"#,
         metadata: br#"{"a":"b"}"#,
         received_at_us: 1,
+        subject_id: None,
+        sealing: None,
     }
     .encode(1, &mut value);
     let headers = pushrail_testkit::headers(&[

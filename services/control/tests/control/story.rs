@@ -1,5 +1,5 @@
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, control, text};
 
@@ -127,8 +127,11 @@ async fn the_catalogue_and_the_document_are_served() {
         .get("/v1/destination-types", &acme.key)
         .await
         .is(200);
-    let webhook = &types["items"][0];
-    assert_eq!(webhook["kind"], "webhook");
+    let items = types["items"].as_array().unwrap();
+    let of = |kind: &str| items.iter().find(|item| item["kind"] == kind).unwrap();
+    assert_eq!(of("postgres")["limits"]["batchRecordsMax"], 10_000);
+    let webhook = of("webhook");
+    assert_eq!(webhook["limits"]["batchRecordsMax"], 1);
     assert!(
         webhook["configSchema"]["properties"]["url"].is_object(),
         "{webhook}"
@@ -274,4 +277,27 @@ async fn a_tenant_says_what_its_events_are_held_to() {
     let token = control.session(&acme, "c1").await;
     let said = json!({"eventValidation": "off"});
     control.patch("/v1/tenant", &token, said).await.is(403);
+}
+
+#[tokio::test]
+async fn a_tenant_says_how_long_its_deliveries_are_kept() {
+    let control = control().await;
+    let acme = control.tenant("acme").await;
+    let own = control.get("/v1/tenant", &acme.key).await.is(200);
+    assert_eq!(own["logRetentionDays"], Value::Null);
+    for wrong in [0, 3_651] {
+        let said = json!({"logRetentionDays": wrong});
+        let refused = control.patch("/v1/tenant", &acme.key, said).await;
+        refused.is(422);
+        assert_eq!(refused.fields(), ["logRetentionDays"]);
+    }
+    for (said, kept) in [
+        (json!({"logRetentionDays": 7}), json!(7)),
+        // What is left out stays.
+        (json!({"name": "Acme"}), json!(7)),
+        (json!({"logRetentionDays": null}), Value::Null),
+    ] {
+        let own = control.patch("/v1/tenant", &acme.key, said).await.is(200);
+        assert_eq!(own["logRetentionDays"], kept);
+    }
 }

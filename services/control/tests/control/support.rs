@@ -18,6 +18,7 @@ pub(crate) const ADMIN_KEY: &str = "operator-key-of-the-tests-0123456789";
 pub(crate) struct Control {
     pub(crate) url: String,
     pub(crate) database_url: String,
+    pub(crate) ring: Arc<KeyRing>,
     client: reqwest::Client,
     _running: tokio_util::sync::DropGuard,
 }
@@ -101,10 +102,7 @@ pub(crate) async fn with_access(
         allowed_networks: vec!["127.0.0.0/8".into()],
         allow_plaintext: true,
     };
-    let adapters = pushrail_sinks::KINDS
-        .iter()
-        .filter_map(|kind| Some((*kind, pushrail_sinks::adapter(kind, &context)?)))
-        .collect();
+    let adapters = pushrail_sinks::adapters(&context);
     let settings = Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         connection,
@@ -125,18 +123,19 @@ pub(crate) async fn with_access(
     let shutdown = CancellationToken::new();
     let (tell, told) = tokio::sync::oneshot::channel();
     let (metrics, health) = (pushrail_obs::Metrics::new(), pushrail_obs::Health::new());
-    let running = shutdown.clone();
+    let (running, kept) = (shutdown.clone(), Arc::clone(&ring));
     tokio::spawn(async move {
         let listening = |address| {
             let _ = tell.send(address);
         };
-        pushrail_control::run(settings, ring, &metrics, &health, listening, running)
+        pushrail_control::run(settings, kept, &metrics, &health, listening, running)
             .await
             .unwrap();
     });
     Control {
         url: format!("http://{}", told.await.unwrap()),
         database_url,
+        ring,
         client: reqwest::Client::new(),
         _running: shutdown.drop_guard(),
     }

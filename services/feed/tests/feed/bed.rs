@@ -71,6 +71,7 @@ impl Bed {
             name: tenant.into(),
             audit_feed,
             event_validation: EventValidation::Off,
+            encryption: Default::default(),
         };
         self.writer.put(Config::Tenant(&tenant)).await.unwrap()
     }
@@ -217,6 +218,8 @@ pub(crate) fn value(tenant: &str, number: u128, payload: &[u8]) -> Vec<u8> {
         replay_id: None,
         traceparent: None,
         received_at_us: None,
+        subject_id: None,
+        sealing: None,
     };
     let mut value = Vec::new();
     attempt.encode(7, &mut value);

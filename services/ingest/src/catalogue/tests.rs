@@ -51,6 +51,7 @@ impl Bed {
             name: "Acme".into(),
             audit_feed: false,
             event_validation: validation,
+            encryption: Default::default(),
         };
         let draft = Draft {
             event_type: name.into(),
@@ -60,6 +61,7 @@ impl Bed {
             source: None,
             payload: payload.as_bytes(),
             metadata: b"{}",
+            subject: None,
         };
         self.catalogue.judge(&tenant, draft).map(|draft| {
             assert_eq!(draft.payload, payload.as_bytes());

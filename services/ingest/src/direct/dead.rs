@@ -73,6 +73,8 @@ impl From<Rejection> for Death {
             Cause::TooLarge => "too_large",
             Cause::Schema => "schema_not_satisfied",
             Cause::Uncatalogued => "event_type_unknown",
+            // Never: the partition is held instead.
+            Cause::NotNow => "not_now",
         };
         Death {
             reason: "invalid",

@@ -17,13 +17,15 @@ use super::Shared;
 use super::dead::{self, Death};
 use super::schemas::{Known, Schemas};
 use crate::event::{Batch, Envelope, Id, Origin};
-use crate::input::rules::{Limits, OCCURRED_AHEAD_US_MAX, OCCURRED_AT_US_MIN, Rejection, Rules};
+use crate::input::rules::{
+    Cause, Limits, OCCURRED_AHEAD_US_MAX, OCCURRED_AT_US_MIN, Rejection, Rules,
+};
 use crate::input::{Draft, NO_METADATA};
 use crate::json::Value;
 
 /// How soon a record is looked at again whose schema is being fetched.
 const SCHEMA_PAUSE: Duration = Duration::from_millis(10);
-/// How soon, when its tenant is not known.
+/// How soon, when its tenant is not known, or what its payload is to be sealed with.
 const TENANT_PAUSE: Duration = Duration::from_millis(200);
 /// A tenant and its first records come over different topics: for this long after a record was written, its tenant may
 /// merely not be known yet.
@@ -52,7 +54,10 @@ impl From<Death> for Stop {
 
 impl From<Rejection> for Stop {
     fn from(rejection: Rejection) -> Self {
-        Stop::Dead(rejection.into())
+        match rejection.cause {
+            Cause::NotNow => Stop::Hold(TENANT_PAUSE),
+            _ => Stop::Dead(rejection.into()),
+        }
     }
 }
 
@@ -87,8 +92,7 @@ impl Direct {
         let now_us = self.shared.clock.now_us();
         let draft = judge(&input, record, &self.shared.limits, now_us)?;
         let draft = self.shared.catalogue.judge(&tenant, draft)?;
-        self.write(&tenant.tenant_id, &draft, record, now_us);
-        Ok(())
+        self.write(&tenant, &draft, record, now_us)
     }
 
     /// The tenant that the topic belongs to.
@@ -106,20 +110,26 @@ impl Direct {
         Err(Death::foreign("unknown_tenant", format!("there is no tenant {tenant}")).into())
     }
 
-    fn write(&mut self, tenant: &str, draft: &Draft<'_>, record: &Incoming<'_>, now_us: i64) {
+    fn write(
+        &mut self,
+        tenant: &Tenant,
+        draft: &Draft<'_>,
+        record: &Incoming<'_>,
+        now_us: i64,
+    ) -> Result<(), Stop> {
         let incoming = record
             .header(headers::TRACEPARENT)
             .and_then(Traceparent::parse);
         let mut span = Span::root("events.direct", SpanKind::Consumer, incoming);
         let traceparent = span.traceparent().or(incoming).map(|t| t.to_string());
         let envelope = Envelope {
-            tenant,
+            tenant: &tenant.tenant_id,
             origin: Origin::Direct,
             schema_id: self.shared.schema_id,
             received_at_us: now_us,
             traceparent: traceparent.as_deref(),
         };
-        let id = Id::of_key(tenant, draft).unwrap_or_else(|| Id {
+        let id = Id::of_key(&tenant.tenant_id, draft).unwrap_or_else(|| Id {
             uuid: identity::event_id_at(
                 record.topic,
                 record.partition,
@@ -131,7 +141,11 @@ impl Direct {
         if span.is_recording() {
             span.set_text("pushrail.event_id", &id.uuid.to_string());
         }
-        self.batch.push(&envelope, draft, id);
+        let seals = &self.shared.seals;
+        self.batch.push(&envelope, draft, id, |customer_id| {
+            seals.of(tenant, draft, customer_id, id.uuid)
+        })?;
+        Ok(())
     }
 }
 
@@ -187,6 +201,7 @@ fn judge<'a>(
     rules.source(input.source.as_deref());
     let metadata = scan("metadata", &input.metadata, &mut rules);
     rules.metadata(metadata.as_ref());
+    rules.subject(input.subject.as_deref());
     // White space around the JSON is not part of it, and would end up in every copy.
     let raw = |value: Option<Value<'a>>| value.map_or(NO_METADATA, |value| value.raw.as_bytes());
     rules.passed(Draft {
@@ -197,6 +212,7 @@ fn judge<'a>(
         source: input.source.as_deref().map(Cow::Borrowed),
         payload: raw(payload),
         metadata: raw(metadata),
+        subject: input.subject.as_deref().map(Cow::Borrowed),
     })
 }
 

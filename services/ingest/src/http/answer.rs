@@ -30,6 +30,12 @@ pub(super) fn rejected(rejection: Rejection) -> Problem {
             "too-large",
             "The request is too large",
         ),
+        Cause::NotNow => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-sealed",
+            "The event can't be sealed at the moment",
+        )
+        .retry_after(RETRY_UNCONFIRMED_S),
         Cause::Invalid | Cause::Schema | Cause::Uncatalogued => {
             invalid("invalid-event", "The event is not valid")
         }

@@ -90,6 +90,7 @@ async fn accept(
         limits: &settings.limits,
         tenant: &tenant,
         catalogue: &app.catalogue,
+        seals: &app.seals,
         events_max: settings.batch_events_max,
     };
     let digest = match route {

@@ -10,6 +10,7 @@ use crate::event::{Batch, Envelope, Id};
 use crate::input::rules::{Limits, Rejection};
 use crate::input::{self, Draft, names::Name};
 use crate::json::{Scanner, SyntaxError, Text, shown};
+use crate::seals::Seals;
 
 /// What became of each event, in the order they were sent, and the records of those that passed.
 pub(super) struct Digest {
@@ -29,6 +30,7 @@ pub(super) struct Context<'a> {
     pub(super) limits: &'a Limits,
     pub(super) tenant: &'a Tenant,
     pub(super) catalogue: &'a Catalogue,
+    pub(super) seals: &'a Seals,
     pub(super) events_max: usize,
 }
 
@@ -190,8 +192,15 @@ impl Digest {
             Ok(draft) => {
                 let id = Id::of_key(envelope.tenant, &draft)
                     .unwrap_or_else(|| Id::new(now_us.div_euclid(1_000)));
-                self.batch.push(envelope, &draft, id);
-                self.results.push(Ok(id.uuid));
+                let written = self.batch.push(envelope, &draft, id, |customer_id| {
+                    context
+                        .seals
+                        .of(context.tenant, &draft, customer_id, id.uuid)
+                });
+                match written {
+                    Ok(()) => self.results.push(Ok(id.uuid)),
+                    Err(rejection) => self.reject(rejection),
+                }
             }
             Err(rejection) => self.reject(rejection),
         }

@@ -12,6 +12,7 @@ pub enum Name {
     IdempotencyKey,
     Source,
     Metadata,
+    Subject,
 }
 
 const NAMES: [Name; Name::COUNT] = [
@@ -22,6 +23,7 @@ const NAMES: [Name; Name::COUNT] = [
     Name::IdempotencyKey,
     Name::Source,
     Name::Metadata,
+    Name::Subject,
 ];
 
 /// What other products call our fields, without case and punctuation.
@@ -47,7 +49,7 @@ const ALIASES: [(&str, Name); 18] = [
 ];
 
 impl Name {
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,6 +60,7 @@ impl Name {
             Name::IdempotencyKey => "idempotencyKey",
             Name::Source => "source",
             Name::Metadata => "metadata",
+            Name::Subject => "subject",
         }
     }
 
@@ -71,6 +74,7 @@ impl Name {
             "idempotencyKey" => Name::IdempotencyKey,
             "source" => Name::Source,
             "metadata" => Name::Metadata,
+            "subject" => Name::Subject,
             other => return Err(foreign(other)),
         })
     }

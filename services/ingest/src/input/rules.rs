@@ -10,7 +10,7 @@ use super::Draft;
 use super::names::Name;
 use crate::json::{self, Kind, Scanner, SyntaxError, Value};
 
-/// Bytes of `customerExternalId`, `idempotencyKey` and `source`.
+/// Bytes of `customerExternalId`, `idempotencyKey`, `source` and `subject`.
 pub const TEXT_LEN_MAX: usize = 256;
 /// Bytes of `metadata`: it travels as headers and attributes, which services limit to a few KiB.
 pub const METADATA_LEN_MAX: usize = 16 * 1024;
@@ -58,6 +58,8 @@ pub enum Cause {
     Schema,
     /// The type is not in the tenant's catalogue.
     Uncatalogued,
+    /// Nothing is wrong with it: we can't take it at the moment.
+    NotNow,
 }
 
 impl Rejection {
@@ -174,6 +176,12 @@ impl<'l> Rules<'l> {
     pub fn source(&mut self, text: Option<&str>) {
         if let Some(text) = text {
             self.label("source", text);
+        }
+    }
+
+    pub fn subject(&mut self, text: Option<&str>) {
+        if let Some(text) = text {
+            self.label("subject", text);
         }
     }
 

@@ -37,6 +37,7 @@ pub(super) async fn run(
         settings: Arc::clone(settings),
         keys: Arc::clone(&shared.keys),
         catalogue: Arc::clone(&shared.catalogue),
+        seals: Arc::clone(&shared.seals),
         publisher: publisher.clone(),
         budget,
         metrics: shared.metrics.clone(),

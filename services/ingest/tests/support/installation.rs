@@ -42,6 +42,7 @@ pub async fn tenant(cluster: &Cluster, id: &str) -> String {
         name: id.into(),
         audit_feed: false,
         event_validation: EventValidation::Off,
+        encryption: Default::default(),
     };
     writer.put(Config::Tenant(&tenant)).await.unwrap();
     let key = format!("key-of-{id}");
@@ -62,6 +63,7 @@ pub async fn validate(cluster: &Cluster, id: &str, event_validation: EventValida
         name: id.into(),
         audit_feed: false,
         event_validation,
+        encryption: Default::default(),
     };
     writer.put(Config::Tenant(&tenant)).await.unwrap();
 }
@@ -105,6 +107,7 @@ impl Ingest {
         let interest = Interest::keys_and_event_types();
         let surroundings = Surroundings {
             directory: Directory::start(&cluster.connection(), interest).unwrap(),
+            ring: None,
             registry: Arc::new(Registry::new(&cluster.registry_url, None).unwrap()),
             metrics: metrics.clone(),
             health: health.clone(),

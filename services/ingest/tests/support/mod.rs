@@ -65,6 +65,7 @@ impl Keys for OneKey {
                 name: "Acme".into(),
                 audit_feed: false,
                 event_validation: self.validation,
+                encryption: Default::default(),
             })
         })
     }
@@ -182,6 +183,7 @@ impl Edge {
             settings: Arc::new(settings),
             keys: tenant.clone(),
             catalogue: Arc::new(Catalogue::new(tenant.clone(), metrics.clone())),
+            seals: Arc::new(pushrail_ingest::seals::Seals::none()),
             publisher: recorder.clone(),
             budget,
             metrics,

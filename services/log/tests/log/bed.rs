@@ -61,12 +61,17 @@ impl Bed {
     }
 
     pub(crate) async fn start(&self) -> Indexer {
+        self.start_with(|_| ()).await
+    }
+
+    pub(crate) async fn start_with(&self, set: impl FnOnce(&mut Settings)) -> Indexer {
         let url = self.url.clone().into();
         let kinds = vec!["webhook".into()];
         let mut settings = Settings::new(self.cluster.connection(), url, kinds, 1);
         // Small batches: there shall be many transactions to interrupt.
         settings.batch_records_max = 50;
         settings.linger = std::time::Duration::from_millis(20);
+        set(&mut settings);
         let (metrics, health) = (Metrics::new(), Health::new());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
@@ -213,6 +218,8 @@ impl Teller {
             received_at_us: Some(
                 pushrail_clock::now_us() / 60_000_000 * 60_000_000 - event as i64 * 1_000,
             ),
+            subject_id: None,
+            sealing: None,
         }
     }
 

@@ -252,6 +252,8 @@ async fn a_dead_letter_is_listed_with_its_reason_and_where_it_lies() {
         payload: b"{}",
         metadata: b"{}",
         received_at_us: 7,
+        subject_id: None,
+        sealing: None,
     }
     .encode(1, &mut value);
     let topic = topics::dlq("webhook");

@@ -103,6 +103,7 @@ fn destination(destination_id: Uuid) -> pushrail_schemas::config::Destination {
         transform: Vec::new(),
         retry: RetryPolicy::default(),
         rate_limit: None,
+        batch: None,
         payload_mode: PayloadMode::Full,
         payload_mode_inherited: false,
         timeout_ms: None,

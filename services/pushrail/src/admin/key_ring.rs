@@ -20,7 +20,8 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Rotate the key:
   1. Put a new key in front of the ring:  echo \"$(pushrail key-ring new),$(cat ring)\" > ring.new
-  2. Give the new ring to every sink and control plane, and restart them.
+  2. Give the new ring to every process that has one, and restart them. Control planes seal anew what payloads are
+     sealed with, within ten minutes.
   3. pushrail key-ring reseal
   4. A day later, when no session and no remembered answer needs the old key, take it off the ring.")]
     New,

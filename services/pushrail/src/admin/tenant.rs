@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pushrail_schemas::config::EventValidation;
+use pushrail_schemas::config::{Encryption, EventValidation};
 use pushrail_settings::parse_duration;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -81,6 +81,12 @@ pub(crate) struct SaidArgs {
     /// schema of their type; catalogue, where types must be in the catalogue too.
     #[arg(long, value_name = "off|schema|catalogue")]
     event_validation: Option<EventValidation>,
+    /// Whether payloads are sealed when they come in, so that what was erased can be read on no topic: off or on.
+    #[arg(long, value_name = "off|on")]
+    encryption: Option<Encryption>,
+    /// Days for which the delivery log keeps deliveries; 0 for as long as the operator keeps any.
+    #[arg(long, value_name = "DAYS")]
+    log_retention_days: Option<u32>,
 }
 
 impl SaidArgs {
@@ -98,6 +104,13 @@ impl SaidArgs {
         if let Some(validation) = self.event_validation {
             said.insert("eventValidation".into(), json!(validation));
         }
+        if let Some(encryption) = self.encryption {
+            said.insert("encryption".into(), json!(encryption));
+        }
+        if let Some(days) = self.log_retention_days {
+            let days = Some(days).filter(|days| *days > 0);
+            said.insert("logRetentionDays".into(), json!(days));
+        }
         said
     }
 }
@@ -108,6 +121,8 @@ fn flag_of(field: &str) -> Option<&'static str> {
         ("allowedOrigins", "--origin"),
         ("rotationOverlapSeconds", "--rotation-overlap"),
         ("eventValidation", "--event-validation"),
+        ("encryption", "--encryption"),
+        ("logRetentionDays", "--log-retention-days"),
     ];
     let found = flags.into_iter().find(|(name, _)| field.starts_with(name));
     found.map(|(_, flag)| flag)
@@ -199,5 +214,8 @@ fn print(api: &Api, tenant: &Value) {
     out!("  origins           {}", origins.join(", "));
     out!("  rotation overlap  {} s", tenant["rotationOverlapSeconds"]);
     out!("  event validation  {}", text(tenant, "eventValidation"));
+    if let Some(days) = tenant["logRetentionDays"].as_u64() {
+        out!("  log retention     {days} days");
+    }
     out!("  made              {}", text(tenant, "createdAt"));
 }

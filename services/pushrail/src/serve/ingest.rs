@@ -9,7 +9,7 @@ use http::Uri;
 use pushrail_directory::{Directory, Interest};
 use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs, parse_bytes, parse_duration};
 
-use crate::args::registry;
+use crate::args::{VaultArgs, registry};
 use crate::process;
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -118,6 +118,8 @@ pub(crate) struct Args {
     )]
     ack_timeout: Duration,
     #[command(flatten)]
+    vault: VaultArgs,
+    #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -152,11 +154,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let registry = Arc::new(registry(&args.registry)?);
     let settings = args.settings();
     settings.check()?;
+    let ring = args.vault.optional_key_ring()?;
     process::run("ingest", &args.ops, 1, async |service| {
         let directory = Directory::start(&settings.connection, Interest::keys_and_event_types())?;
         directory.register(&service.metrics);
         let surroundings = pushrail_ingest::Surroundings {
             directory,
+            ring,
             registry,
             metrics: service.metrics,
             health: service.health,

@@ -63,10 +63,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let Some(ids) = process::schema_ids(&registry, &service).await else {
             return Ok(());
         };
-        let kinds = pushrail_sinks::KINDS
-            .iter()
-            .map(|kind| (*kind).to_owned())
-            .collect();
+        let kinds = pushrail_sinks::kinds();
         let settings = pushrail_log::Settings {
             workers,
             retention_days: args.retention_days,

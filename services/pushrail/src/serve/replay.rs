@@ -7,7 +7,7 @@ use pushrail_replay::Settings;
 use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, parse_duration};
 use zeroize::Zeroizing;
 
-use crate::args::DatabaseArgs;
+use crate::args::{DatabaseArgs, VaultArgs};
 use crate::process;
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -61,6 +61,8 @@ pub(crate) struct Args {
     )]
     lease: Duration,
     #[command(flatten)]
+    vault: VaultArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
@@ -82,12 +84,14 @@ fn lease(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let database_url = Zeroizing::new(args.database.url()?.expose().to_owned());
+    let ring = args.vault.optional_key_ring()?;
     process::run("replay", &args.ops.clone(), 1, async |service| {
         let settings = Settings {
             jobs_max: args.jobs as usize,
             rate_max: args.replay_rate_max,
             scan_rate_max: args.replay_read_rate_max,
             lease: args.lease,
+            ring,
             ..Settings::new(args.kafka.connection(), database_url)
         };
         let (metrics, health) = (&service.metrics, &service.health);

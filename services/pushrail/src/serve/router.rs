@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use pushrail_directory::{Directory, Interest};
 use pushrail_settings::{FileArgs, KafkaArgs, OpsArgs, RegistryArgs, parse_duration};
 
-use crate::args::{WorkerArgs, registry};
+use crate::args::{VaultArgs, WorkerArgs, registry};
 use crate::process;
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     workers: WorkerArgs,
     #[command(flatten)]
+    vault: VaultArgs,
+    #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -49,6 +51,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(&args.registry)?;
     let connection = args.kafka.connection();
+    let ring = args.vault.optional_key_ring()?;
     process::run("router", &args.ops.clone(), 1, async |service| {
         let Some(ids) = process::schema_ids(&registry, &service).await else {
             return Ok(());
@@ -57,14 +60,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         directory.register(&service.metrics);
         let settings = pushrail_router::Settings {
             workers: args.workers.count(),
-            kinds: pushrail_sinks::KINDS
-                .iter()
-                .map(|kind| (*kind).to_owned())
-                .collect(),
+            kinds: pushrail_sinks::kinds(),
             dedup_window: args.dedup_window,
             dedup_entries_max: args.dedup_entries,
             metadata_len_max: args.workers.metadata_max,
             drain_timeout: args.workers.drain_timeout,
+            ring,
             ..pushrail_router::Settings::new(connection, ids.attempt)
         };
         let (metrics, health) = (&service.metrics, &service.health);

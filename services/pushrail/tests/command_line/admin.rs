@@ -293,6 +293,26 @@ async fn tenants_sessions_event_types_and_the_trail_are_a_command_each() {
 }
 
 #[tokio::test]
+async fn what_is_erased_is_listed_and_shown() {
+    let installation = installation().await;
+    let _turn = QUIET.read().await;
+    let made = installation.json("admin erasure create --customer forgotten --subject jane");
+    assert_eq!(made["what"], "subject");
+    let id = made["erasureId"].as_str().unwrap();
+    assert!(installation.ok("admin erasure list").contains(id));
+    let shown = installation.ok(&format!("admin erasure show {id}"));
+    assert!(
+        shown.contains(id) && shown.contains("0 deliveries"),
+        "{shown}"
+    );
+    let refused = installation.refused("admin erasure create --customer ..");
+    assert!(
+        refused.contains("customerExternalId (--customer)"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn many_destinations_are_added_once_however_often_it_is_tried() {
     let installation = installation().await;
     let _turn = QUIET.read().await;

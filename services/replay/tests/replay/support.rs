@@ -251,6 +251,8 @@ impl Installation {
             payload: given.payload.as_bytes(),
             metadata: b"{}",
             received_at_us: given.received_at_us,
+            subject_id: None,
+            sealing: None,
         }
         .encode(7, &mut value);
         let customer_id = identity::customer_id(&self.tenant, given.customer).to_string();
@@ -281,6 +283,8 @@ impl Installation {
             payload: payload.as_bytes(),
             metadata: b"{}",
             received_at_us: now_us,
+            subject_id: None,
+            sealing: None,
         }
         .encode(7, &mut value);
         let delivery_id = identity::delivery_id(event_id, to.destination_id);

@@ -26,6 +26,8 @@ fn event(payload: &str, metadata: &str) -> Event {
         payload: payload.as_bytes(),
         metadata: metadata.as_bytes(),
         received_at_us: 2,
+        subject_id: None,
+        sealing: None,
     }
     .encode(42, &mut value);
     Event::parse(Bytes::from(value)).unwrap()

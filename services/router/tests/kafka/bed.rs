@@ -250,6 +250,8 @@ impl<'a> Sent<'a> {
             payload: self.payload.as_bytes(),
             metadata: b"{}",
             received_at_us,
+            subject_id: None,
+            sealing: None,
         }
         .encode(3, &mut value);
         value

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use pushrail_directory::{Change, Directory};
+use pushrail_payload_keys::{PayloadKeys, owner};
+use pushrail_schemas::Event;
 use pushrail_schemas::config::Destination;
+use pushrail_schemas::headers::Delivery;
+use pushrail_shred::Lookup;
 use pushrail_sink_core::erased::{self, BoxFuture};
 use pushrail_sink_core::{ErasedAdapter, ErasedClient, Fault};
 use pushrail_sink_engine::{Changes, Destinations};
@@ -15,6 +19,7 @@ pub(crate) struct Configured {
     pub(crate) directory: Directory,
     pub(crate) adapter: Arc<dyn ErasedAdapter>,
     pub(crate) ring: Arc<KeyRing>,
+    pub(crate) keys: PayloadKeys,
 }
 
 impl Destinations for Configured {
@@ -32,6 +37,12 @@ impl Destinations for Configured {
                 }
             }
         })
+    }
+
+    fn key(&self, delivery: &Delivery, event: &Event) -> Lookup {
+        let sealing = event.sealing().unwrap_or_default();
+        let owner = owner(event, delivery.customer_id);
+        self.keys.key(&delivery.tenant_id, &owner, sealing)
     }
 
     fn connect(

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use pushrail_directory::{Directory, Interest};
 use pushrail_kafka::Connection;
+use pushrail_payload_keys::PayloadKeys;
 use pushrail_sink_core::Context;
 use pushrail_sink_engine::{Metrics, Settings as EngineSettings};
 use pushrail_vault::KeyRing;
 use tokio_util::sync::CancellationToken;
 
-pub use adapters::{KINDS, adapter, adapters};
+pub use adapters::{KINDS, adapter, adapters, kinds};
 pub use pushrail_sink_engine::Limits;
 
 /// One kind's sink.
@@ -63,8 +64,10 @@ pub async fn run(
         () = directory.ready() => configured.met(),
         () = shutdown.cancelled() => return Ok(()),
     }
-    let info = adapter.info().clone();
+    let (info, batching) = (adapter.info().clone(), adapter.batching());
+    let keys = PayloadKeys::new(directory.clone(), Some(Arc::clone(&ring)));
     let destinations = destinations::Configured {
+        keys,
         directory,
         adapter,
         ring,
@@ -82,6 +85,7 @@ pub async fn run(
     pushrail_sink_engine::run(
         engine,
         &info,
+        batching,
         Arc::new(destinations),
         Metrics::new(metrics),
         shutdown,

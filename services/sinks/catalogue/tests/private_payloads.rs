@@ -61,6 +61,8 @@ async fn deliver(cluster: &Cluster, to: u128, event: u128, attempt: u32, payload
         payload: payload.as_bytes(),
         metadata: b"{}",
         received_at_us: now_us,
+        subject_id: None,
+        sealing: None,
     }
     .encode(3, &mut value);
     let delivery = Delivery {

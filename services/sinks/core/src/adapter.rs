@@ -1,6 +1,7 @@
 //! What an adapter declares and does.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::{Fault, Info, Record};
+use crate::{Class, Fault, Info, Record, canonical};
 
 /// A destination type.
 ///
@@ -23,12 +24,28 @@ pub trait Adapter: Send + Sync + 'static {
 
     const INFO: Info;
 
+    /// Calls to one destination that may be under way at the same time, at most. A database has few connections.
+    const CALLS_MAX: usize = 64;
+
     /// Says everything that is wrong with a configuration. Pure: no I/O, same answer every time.
     fn check(
         config: &Self::Config,
         secrets: &Self::Secrets,
         context: &Context,
     ) -> Result<(), Vec<FieldError>>;
+
+    /// Records of one destination share a batch only where this is the same: an object store puts one event type and hour
+    /// into a file. Pure, and the same for ever: it decides which batch a record is in when it is read again after a crash.
+    /// See [`group_of`]. Kinds that send single records are not asked.
+    fn group(_: &Record) -> u64 {
+        0
+    }
+
+    /// Bytes that a record adds to a call, as the batch limits count them. Where a service refuses a call that is too large,
+    /// this must not say too little. Pure.
+    fn weigh(record: &Record) -> usize {
+        canonical::len_hint(&record.event)
+    }
 
     /// Makes the client of one destination and credential version. It is called on the worker that will use it, and may
     /// connect lazily. A fault here is the destination's or ours, never a record's.
@@ -39,11 +56,20 @@ pub trait Adapter: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Client, Fault>> + Send;
 }
 
+/// A group from what its records have in common, such as `group_of((event_type, hour))`.
+pub fn group_of(common: impl Hash) -> u64 {
+    // Its keys are fixed, so that every process of a version says the same.
+    let mut hasher = DefaultHasher::new();
+    common.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A connected destination.
 pub trait Client: Send + Sync + 'static {
     type Reply: Send;
 
-    /// One call: no retry, no sleep. Dropping the future gives up the call and leaves nothing behind.
+    /// One call with what the batch limits allow, all of one group: no retry, no sleep. A record that is larger than the
+    /// limits by itself comes alone; what the destination would never take is rejected. Dropping the future gives up the call and leaves nothing behind.
     /// What is not finished at `deadline` must end by itself with a reply that says so.
     fn send(
         &self,
@@ -86,6 +112,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub fn class(&self) -> Class {
+        match self {
+            Verdict::Delivered => Class::Delivered,
+            Verdict::Retry { .. } => Class::Transient,
+            Verdict::Reject { .. } => Class::Permanent,
+            Verdict::Suspend { .. } => Class::Suspended,
+        }
+    }
+
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Verdict::Delivered => None,

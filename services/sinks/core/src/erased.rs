@@ -9,13 +9,15 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::{Adapter, Batch, Client, Context, Fault, FieldError, Info, Outcome};
+use crate::{Adapter, Batch, Client, Context, Fault, FieldError, Info, Outcome, Record};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An adapter behind one type.
 pub trait ErasedAdapter: Send + Sync + 'static {
     fn info(&self) -> &Info;
+    /// How its records are put into batches.
+    fn batching(&self) -> Batching;
     /// JSON Schemas of configuration and secrets.
     fn schemas(&self) -> (schemars::Schema, schemars::Schema);
     /// Everything that is wrong with a configuration, beginning with what does not even parse.
@@ -25,6 +27,14 @@ pub trait ErasedAdapter: Send + Sync + 'static {
         &'a self,
         destination: Destination<'_>,
     ) -> BoxFuture<'a, Result<Arc<dyn ErasedClient>, Fault>>;
+}
+
+/// See [`Adapter::group`], [`Adapter::weigh`] and [`Adapter::CALLS_MAX`].
+#[derive(Clone, Copy, Debug)]
+pub struct Batching {
+    pub group: fn(&Record) -> u64,
+    pub weigh: fn(&Record) -> usize,
+    pub calls_max: usize,
 }
 
 /// A destination's configuration as JSON.
@@ -44,6 +54,14 @@ pub trait ErasedClient: Send + Sync + 'static {
 impl<A: Adapter> ErasedAdapter for A {
     fn info(&self) -> &Info {
         const { &A::INFO }
+    }
+
+    fn batching(&self) -> Batching {
+        Batching {
+            group: A::group,
+            weigh: A::weigh,
+            calls_max: A::CALLS_MAX,
+        }
     }
 
     fn schemas(&self) -> (schemars::Schema, schemars::Schema) {

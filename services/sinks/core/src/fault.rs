@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::FieldError;
+
 /// A failure of one call or one record.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -47,6 +49,13 @@ impl Class {
 }
 
 impl Fault {
+    /// A configuration that passed its check once and does not any more: the first thing that is wrong with it.
+    pub fn invalid_configuration(errors: Vec<FieldError>) -> Self {
+        let first = errors.into_iter().next();
+        let detail = first.map_or_else(String::new, |e| format!("{} {}", e.field, e.message));
+        Fault::destination("invalid_configuration", detail)
+    }
+
     pub fn record(
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,

@@ -13,8 +13,10 @@ pub struct Info {
     pub category: &'static str,
     /// Markdown: what the customer must create, and what arrives.
     pub guide: &'static str,
-    /// What a new destination gets.
+    /// What a destination gets that says nothing of batches.
     pub batch: BatchLimits,
+    /// The most that a destination may ask for: what the service takes in one call, and how long an event may wait.
+    pub batch_max: BatchLimits,
     pub timeout_default: Duration,
     /// Longest timeout that a destination may ask for.
     pub timeout_max: Duration,
@@ -36,6 +38,10 @@ impl BatchLimits {
         bytes: usize::MAX,
         age: Duration::ZERO,
     };
+
+    pub fn is_single(&self) -> bool {
+        self.records <= 1
+    }
 }
 
 /// One way in which a delivery can end, as the portal explains it.
@@ -47,4 +53,37 @@ pub struct FailureClass {
     pub meaning: &'static str,
     /// What the customer can do.
     pub advice: &'static str,
+}
+
+impl FailureClass {
+    pub const fn new(
+        code: &'static str,
+        class: Class,
+        meaning: &'static str,
+        advice: &'static str,
+    ) -> Self {
+        FailureClass {
+            code,
+            class,
+            meaning,
+            advice,
+        }
+    }
+
+    /// Several tables as one, for adapters that share a part of theirs. `N` is how many there are in all.
+    pub const fn concat<const N: usize>(tables: &[&[FailureClass]]) -> [FailureClass; N] {
+        let mut all = [FailureClass::new("", Class::Delivered, "", ""); N];
+        let (mut at, mut table) = (0, 0);
+        while table < tables.len() {
+            let mut row = 0;
+            while row < tables[table].len() {
+                all[at] = tables[table][row];
+                at += 1;
+                row += 1;
+            }
+            table += 1;
+        }
+        assert!(at == N);
+        all
+    }
 }

@@ -4,15 +4,19 @@
 //! The engine owns time, batching, concurrency, retry and state, and knows no adapter.
 
 pub mod adapter;
+pub mod canonical;
 pub mod erased;
 pub mod fault;
 pub mod info;
 mod message;
 pub mod record;
+pub mod rfc3339;
 pub mod secret;
 
-pub use adapter::{Adapter, Client, Context, Evidence, FieldError, Outcome, Verdict, Verdicts};
-pub use erased::{Destination, ErasedAdapter, ErasedClient};
+pub use adapter::{
+    Adapter, Client, Context, Evidence, FieldError, Outcome, Verdict, Verdicts, group_of,
+};
+pub use erased::{Batching, Destination, ErasedAdapter, ErasedClient};
 pub use fault::{Blame, Class, Fault};
 pub use info::{BatchLimits, FailureClass, Info};
 pub use message::without_value;

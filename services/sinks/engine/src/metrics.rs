@@ -24,6 +24,7 @@ pub struct Metrics {
     pub(crate) lanes: Gauge,
     pub(crate) queued: Gauge,
     pub(crate) queued_bytes: Gauge,
+    pub(crate) batching: Gauge,
     pub(crate) in_flight: Family<Pace, Gauge>,
     pub(crate) breakers: Family<BreakerLabel, Gauge>,
 }
@@ -93,6 +94,10 @@ impl Metrics {
             ),
             queued: registry.gauge("pushrail_sink_queued_records", "Records waiting in lanes"),
             queued_bytes: registry.gauge("pushrail_sink_queued_bytes", "Bytes waiting in lanes"),
+            batching: registry.gauge(
+                "pushrail_sink_batching_records",
+                "Of the records waiting in lanes: those in batches that are still open",
+            ),
             in_flight: registry.family(
                 "pushrail_sink_in_flight_attempts",
                 "Attempts under way, usual or overdue",
@@ -120,6 +125,7 @@ impl Metrics {
             count(was.queued_bytes),
             count(is.queued_bytes),
         );
+        change(&self.batching, count(was.batching), count(is.batching));
         let in_flight = |pace, was, is| {
             change(
                 &self.in_flight.get_or_create(&Pace { pace }),

@@ -56,8 +56,12 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// Attempts under way that answer in their usual time.
     pub active_max: usize,
+    /// Bytes of records in those; the last to start may go beyond it.
+    pub active_bytes_max: usize,
     /// Attempts under way that are overdue: they cost a connection and memory, but no healthy neighbour waits for them.
     pub overdue_max: usize,
+    /// Bytes of records in those. What hangs beyond it keeps its permits.
+    pub overdue_bytes_max: usize,
     /// Attempts under way to one destination.
     pub lane_in_flight_max: usize,
     /// Longest time that a record should wait in its lane; what would wait longer is put off through a retry tier.
@@ -80,7 +84,9 @@ impl Default for Limits {
             queued_records_max: 32_768,
             queued_bytes_max: 64 * 1024 * 1024,
             active_max: 512,
+            active_bytes_max: 128 * 1024 * 1024,
             overdue_max: 4_096,
+            overdue_bytes_max: 128 * 1024 * 1024,
             lane_in_flight_max: 64,
             lane_wait_max: Duration::from_secs(2),
             unproven_queue_max: 16,
@@ -93,10 +99,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How far reading may run ahead of a partition's commit: twice what arrives while the longest attempt is under way,
-    /// so that one slow attempt never stops its partition.
-    pub fn window(&self, records_per_second: f64, timeout_max: Duration) -> usize {
-        let needed = 2.0 * records_per_second * timeout_max.as_secs_f64();
+    /// How far reading may run ahead of a partition's commit: twice what arrives while a record waits for its batch as long
+    /// as it may and the longest attempt is under way, so that one slow attempt never stops its partition. An offset in the
+    /// window costs a byte.
+    pub fn window(&self, records_per_second: f64, stay_max: Duration) -> usize {
+        let needed = 2.0 * records_per_second * stay_max.as_secs_f64();
         (needed as usize).clamp(self.window_min, self.window_max)
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! A failing seed is printed; `SIMULATION_SEED=n` runs that one alone, `SIMULATION_SEEDS=n` sets how many are run.
 
+#[path = "simulation/batches.rs"]
+mod batches;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -20,7 +22,11 @@ fn seeds() -> std::ops::Range<u64> {
 
 /// Runs a world on every seed and names the seed where it fails.
 fn on_every_seed(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    for seed in seeds() {
+    on_seeds(seeds(), run);
+}
+
+fn on_seeds(seeds: impl Iterator<Item = u64>, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in seeds {
         if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
             eprintln!("seed {seed} failed: SIMULATION_SEED={seed} runs it alone");
             std::panic::resume_unwind(panic);
@@ -29,7 +35,10 @@ fn on_every_seed(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
 }
 
 fn mixed(seed: u64) -> World {
-    let mut world = World::new(seed, 4);
+    mixed_of(World::new(seed, 4))
+}
+
+fn mixed_of(mut world: World) -> World {
     for n in 0..20 {
         let temper = match n % 10 {
             0 => Temper::Hang,
@@ -38,6 +47,7 @@ fn mixed(seed: u64) -> World {
             3 => Temper::Refuse,
             4 => Temper::Slow,
             5 => Temper::Gone,
+            6 => Temper::Throttle,
             _ => Temper::Well,
         };
         world.destination(temper);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::absolute;
+use super::{Listener, absolute};
 use crate::Error;
 
 /// What all nodes share.
@@ -12,6 +12,8 @@ pub(super) struct Shape {
     pub(super) folder: PathBuf,
     pub(super) heap_mib: u32,
     pub(super) properties: Vec<(String, String)>,
+    /// Of the first node.
+    pub(super) listeners: Vec<Listener>,
 }
 
 /// One node: a broker, and a controller where it has a controller's port.
@@ -58,11 +60,19 @@ impl Shape {
             .filter_map(|node| Some(format!("{}@127.0.0.1:{}", node.id, node.controller_port?)))
             .collect();
         let replicas = nodes.len().min(3);
-        let advertised = format!(
+        let mut advertised = format!(
             "PLAINTEXT://127.0.0.1:{},SASL://127.0.0.1:{}",
             node.port, node.sasl_port
         );
         let mut listeners = advertised.clone();
+        let mut protocols =
+            "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for further in self.listeners.iter().filter(|_| node.id == 1) {
+            let (name, port) = (&further.name, further.port);
+            let _ = write!(listeners, ",{name}://127.0.0.1:{port}");
+            let _ = write!(advertised, ",{name}://{}", further.advertised);
+            let _ = write!(protocols, ",{name}:{}", further.protocol);
+        }
         if let Some(port) = node.controller_port {
             let _ = write!(listeners, ",CONTROLLER://127.0.0.1:{port}");
         }
@@ -85,10 +95,7 @@ impl Shape {
         put("advertised.listeners", &advertised);
         put("inter.broker.listener.name", "PLAINTEXT");
         put("controller.listener.names", "CONTROLLER");
-        put(
-            "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        );
+        put("listener.security.protocol.map", &protocols);
         put("log.dirs", &absolute(&self.data(node)).to_string_lossy());
         for name in [
             "default.replication.factor",

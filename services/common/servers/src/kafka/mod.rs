@@ -38,6 +38,21 @@ pub struct Builder {
     brokers: u16,
     heap_mib: u32,
     properties: Vec<(String, String)>,
+    listeners: Vec<Listener>,
+}
+
+/// A further listener of the first broker. What its protocol needs (mechanisms, logins, key stores) are properties that begin
+/// with `listener.name.<name>.`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// In capitals.
+    pub name: String,
+    /// `SSL`, `SASL_SSL`, `PLAINTEXT` or `SASL_PLAINTEXT`.
+    pub protocol: &'static str,
+    /// Where it listens, on loopback.
+    pub port: u16,
+    /// Where clients are told to go, as `host:port`: to a proxy in front of it, or astray.
+    pub advertised: String,
 }
 
 impl Builder {
@@ -65,7 +80,13 @@ impl Builder {
         self
     }
 
-    /// Any broker property; wins over those that are set here. A further listener is one of them.
+    /// A further listener.
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Any broker property; wins over those that are set here.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), value.into()));
         self
@@ -101,6 +122,7 @@ impl Builder {
             folder: self.folder.clone(),
             heap_mib: self.heap_mib,
             properties: self.properties.clone(),
+            listeners: self.listeners.clone(),
         }
     }
 
@@ -144,6 +166,7 @@ impl Kafka {
             brokers: 1,
             heap_mib: 384,
             properties: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 

@@ -167,19 +167,10 @@ impl Postgres {
             Some(process) => process,
             none => none.insert(self.data.serve(self.port).await?),
         };
-        let until = Instant::now() + READY_WITHIN;
-        while !self.data.is_served_by(process.pid()) {
-            process.alive()?;
-            if Instant::now() > until {
-                return Err(Error::NotReady {
-                    server: SERVER,
-                    waited_s: READY_WITHIN.as_secs(),
-                    log: self.data.log(),
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        let (data, pid) = (&self.data, process.pid());
+        process
+            .until(READY_WITHIN, || std::future::ready(data.is_served_by(pid)))
+            .await
     }
 }
 

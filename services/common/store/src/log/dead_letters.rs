@@ -1,4 +1,4 @@
-//! Dead letters, as they are listed and counted. Their bytes are in Kafka.
+//! Dead letters, as they are shown, listed and counted. Their bytes are in Kafka; `replays::letters` says what becomes of them.
 
 use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -27,6 +27,15 @@ pub struct DeadLetter {
     pub state_at: Option<Micros>,
     pub replay_id: Option<Uuid>,
 }
+
+/// What a [`DeadLetter`] is read from.
+macro_rules! columns {
+    () => {
+        "kind, partition, \"offset\", destination_id, delivery_id, event_id, event_type, received_at, dead_at, attempts,
+         reason, code, detail, value_len, state, state_at, replay_id"
+    };
+}
+pub(crate) use columns;
 
 /// Which are wanted.
 #[derive(Clone, Debug, Default)]
@@ -85,11 +94,7 @@ pub async fn list(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, Error> {
-    let mut query = QueryBuilder::new(
-        "SELECT kind, partition, \"offset\", destination_id, delivery_id, event_id, event_type, received_at, dead_at,
-             attempts, reason, code, detail, value_len, state, state_at, replay_id
-         FROM dead_letters",
-    );
+    let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM dead_letters"));
     wanted.conditions(&mut query);
     if let Some(after) = after {
         query

@@ -182,6 +182,12 @@ struct Stored {
     latency: Vec<i32>,
 }
 
+macro_rules! columns {
+    () => {
+        "destination_id, at, delivered, retrying, dead, suspended, skipped, latency"
+    };
+}
+
 impl Stored {
     fn read(self) -> (Uuid, Micros, Counts) {
         let mut latency = [0; BUCKETS];
@@ -206,10 +212,11 @@ pub async fn recent(
     destinations: &[Uuid],
     since: Micros,
 ) -> Result<Vec<(Uuid, Micros, Counts)>, Error> {
-    let rows: Vec<Stored> = sqlx::query_as(
-        "SELECT destination_id, at, delivered, retrying, dead, suspended, skipped, latency FROM destination_minutes
-         WHERE destination_id = ANY($1) AND at >= $2",
-    )
+    let rows: Vec<Stored> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM destination_minutes WHERE destination_id = ANY($1) AND at >= $2"
+    ))
     .bind(destinations)
     .bind(since)
     .fetch_all(tx.connection())
@@ -225,12 +232,13 @@ pub async fn series(
     until: Micros,
 ) -> Result<Vec<(Micros, Counts)>, Error> {
     let rows: Vec<Stored> = sqlx::query_as(
-        "SELECT destination_id, at, delivered, retrying, dead, suspended, skipped, latency FROM destination_hours
-         WHERE destination_id = $1 AND at >= $2 AND at < $3
-         UNION ALL
-         SELECT destination_id, at, delivered, retrying, dead, suspended, skipped, latency FROM destination_minutes
-         WHERE destination_id = $1 AND at >= $2 AND at < $3
-         ORDER BY at",
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM destination_hours WHERE destination_id = $1 AND at >= $2 AND at < $3 UNION ALL SELECT ",
+            columns!(),
+            " FROM destination_minutes WHERE destination_id = $1 AND at >= $2 AND at < $3 ORDER BY at"
+        ),
     )
     .bind(destination_id)
     .bind(since)

@@ -24,13 +24,20 @@ pub struct Health {
     pub last_failure: Option<String>,
 }
 
+macro_rules! columns {
+    () => {
+        "destination_id, tenant_id, customer_id, health, since, reason, consecutive_failures, last_success_at,
+         last_failure_at, last_failure_code, last_failure"
+    };
+}
+
 /// Of those of the destinations that have been tried.
 pub async fn of(tx: &mut Tx, destinations: &[Uuid]) -> Result<Vec<Health>, Error> {
-    let rows = sqlx::query_as(
-        "SELECT destination_id, tenant_id, customer_id, health, since, reason, consecutive_failures, last_success_at,
-             last_failure_at, last_failure_code, last_failure
-         FROM destination_health WHERE destination_id = ANY($1)",
-    )
+    let rows = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM destination_health WHERE destination_id = ANY($1)"
+    ))
     .bind(destinations)
     .fetch_all(tx.connection())
     .await?;
@@ -39,12 +46,12 @@ pub async fn of(tx: &mut Tx, destinations: &[Uuid]) -> Result<Vec<Health>, Error
 
 /// Destinations that are not healthy and of which nothing has been written since `before`, oldest first.
 pub async fn quiet(tx: &mut Tx, before: Micros, limit: u32) -> Result<Vec<Health>, Error> {
-    let rows = sqlx::query_as(
-        "SELECT destination_id, tenant_id, customer_id, health, since, reason, consecutive_failures, last_success_at,
-             last_failure_at, last_failure_code, last_failure
-         FROM destination_health WHERE health = 'degraded' AND updated_at < $1
-         ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED",
-    )
+    let rows = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM destination_health WHERE health = 'degraded' AND updated_at < $1
+         ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED"
+    ))
     .bind(before)
     .bind(i64::from(limit))
     .fetch_all(tx.connection())

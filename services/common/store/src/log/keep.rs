@@ -1,7 +1,6 @@
 //! Partitions, and what is too old.
 
 use super::Micros;
-use super::time::DAY_US;
 use crate::{Error, Tx};
 
 /// Of the advisory lock of whoever removes what is old.
@@ -30,7 +29,7 @@ pub async fn lock(tx: &mut Tx) -> Result<bool, Error> {
 /// Drops the days before the one that `before` is in, and says how many.
 pub async fn drop_days(tx: &mut Tx, before: Micros) -> Result<i32, Error> {
     let (dropped,) = sqlx::query_as("SELECT log_drop_days_before(date '1970-01-01' + $1::integer)")
-        .bind(i32::try_from(before.0.div_euclid(DAY_US)).unwrap_or_default())
+        .bind(i32::try_from(before.day()).unwrap_or_default())
         .fetch_one(tx.connection())
         .await?;
     Ok(dropped)

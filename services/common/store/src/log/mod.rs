@@ -19,4 +19,4 @@ pub mod search;
 mod time;
 pub mod write;
 
-pub use time::Micros;
+pub use time::{DAY_US, HOUR_US, MINUTE_US, Micros};

@@ -74,6 +74,8 @@ pub struct Attempt {
     pub code: Option<String>,
     pub origin: String,
     pub error: Option<String>,
+    /// What it said was erased.
+    pub erased: bool,
 }
 
 /// The rest of it.
@@ -88,13 +90,15 @@ pub struct Detail {
     pub response_headers: Option<String>,
     pub response_excerpt: Option<Vec<u8>>,
     pub payload: Option<Vec<u8>>,
+    pub subject_id: Option<Uuid>,
+    pub sealing: Option<Vec<u8>>,
 }
 
 macro_rules! columns {
     () => {
         "received_at, started_at, next_attempt_at, customer_id, event_id, delivery_id, destination_id, attempt_id,
          replay_id, latency_us, attempt, status_code, latest, tenant_id, event_type, kind, outcome, class, code, origin,
-         error"
+         error, payload_form = 'erased' AS erased"
     };
 }
 
@@ -228,7 +232,7 @@ pub async fn details(
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         columns!(),
-        ", payload_len, payload_cut, payload_form, traceparent, response_headers, response_excerpt, payload FROM attempts"
+        ", payload_len, payload_cut, payload_form, traceparent, response_headers, response_excerpt, payload, subject_id, sealing FROM attempts"
     ));
     wanted.conditions(&mut query);
     if let Some(after) = after {
@@ -260,7 +264,7 @@ pub async fn timeline(
     let rows = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
-        ", payload_len, payload_cut, payload_form, traceparent, response_headers, response_excerpt, payload FROM attempts
+        ", payload_len, payload_cut, payload_form, traceparent, response_headers, response_excerpt, payload, subject_id, sealing FROM attempts
          WHERE delivery_id = $1 AND tenant_id = $2 ORDER BY started_at, attempt, attempt_id LIMIT 1000"
     ))
     .bind(delivery_id)

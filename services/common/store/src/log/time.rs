@@ -15,8 +15,7 @@ pub struct Micros(pub i64);
 impl Micros {
     /// The start of its minute.
     pub fn minute(self) -> Self {
-        const MINUTE: i64 = 60_000_000;
-        Micros(self.0.div_euclid(MINUTE) * MINUTE)
+        Micros(self.0.div_euclid(MINUTE_US) * MINUTE_US)
     }
 
     /// Days since the Unix epoch, in UTC.
@@ -25,7 +24,9 @@ impl Micros {
     }
 }
 
-pub(crate) const DAY_US: i64 = 86_400_000_000;
+pub const MINUTE_US: i64 = 60_000_000;
+pub const HOUR_US: i64 = 60 * MINUTE_US;
+pub const DAY_US: i64 = 24 * HOUR_US;
 
 impl Type<Postgres> for Micros {
     fn type_info() -> PgTypeInfo {

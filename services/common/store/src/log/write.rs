@@ -8,10 +8,12 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::Micros;
-use crate::{Error, Store, Tx};
+use crate::{Error, Store, Tx, erasures};
 
 /// Longest payload that is kept; of a longer one, its start.
 pub const PAYLOAD_LEN_MAX: usize = 256 * 1024;
+/// What sealing adds.
+const SEALED_OVERHEAD: usize = 64;
 
 /// How far a partition was read, and how far it is read now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,9 +111,12 @@ struct Columns<'a> {
     response_headers: Vec<Option<&'a str>>,
     response_excerpt: Vec<Option<&'a [u8]>>,
     payload: Vec<Option<&'a [u8]>>,
+    subject_id: Vec<Option<Uuid>>,
+    sealing: Vec<Option<&'a [u8]>>,
 }
 
-/// Writes attempts, in the order in which Kafka has them. Partitions for their days must be there.
+/// Writes attempts that have passed [`without_erased`], in the order in which Kafka has them. Partitions for their days
+/// must be there.
 pub async fn attempts(tx: &mut Tx, attempts: &[Attempt<'_>]) -> Result<(), Error> {
     if attempts.is_empty() {
         return Ok(());
@@ -135,6 +140,45 @@ pub async fn attempts(tx: &mut Tx, attempts: &[Attempt<'_>]) -> Result<(), Error
         columns.push(attempt, newest[&id] == at, payload);
     }
     columns.insert(tx).await
+}
+
+/// Attempts on their way in, those without content whose event has been erased. Whoever erases waits from here until the
+/// transaction ends, so nothing passes that this has not seen.
+pub async fn without_erased<'a>(
+    tx: &mut Tx,
+    attempts: Vec<Attempt<'a>>,
+) -> Result<Vec<Attempt<'a>>, Error> {
+    if attempts.is_empty() {
+        return Ok(attempts);
+    }
+    erasures::writing(tx).await?;
+    let of = attempts.iter().map(|attempt| erasures::Of {
+        tenant_id: attempt.tenant_id,
+        customer_id: attempt.customer_id,
+        event_id: attempt.event_id,
+        subject_id: attempt.subject_id,
+        received_at: accepted_at(attempt),
+    });
+    let erased = erasures::covered(tx, &of.collect::<Vec<_>>()).await?;
+    let attempts = attempts.into_iter().zip(erased);
+    let forget = |(attempt, erased)| match erased {
+        true => forgotten(&attempt),
+        false => attempt,
+    };
+    Ok(attempts.map(forget).collect())
+}
+
+/// An attempt without what it was about, as an erasure leaves those that were there before it.
+fn forgotten<'a>(attempt: &Attempt<'a>) -> Attempt<'a> {
+    Attempt {
+        error: None,
+        response_headers: None,
+        response_excerpt: None,
+        payload: None,
+        payload_form: "erased",
+        subject_id: None,
+        ..*attempt
+    }
 }
 
 /// What was the newest of these deliveries no longer is. Answers with those whose payload is kept.
@@ -175,7 +219,10 @@ async fn retire(
 
 impl<'a> Columns<'a> {
     fn push(&mut self, attempt: &Attempt<'a>, latest: bool, payload: Option<&'a [u8]>) {
-        let cut = payload.is_some_and(|payload| payload.len() > PAYLOAD_LEN_MAX);
+        let max = PAYLOAD_LEN_MAX + attempt.sealing.map_or(0, |_| SEALED_OVERHEAD);
+        let cut = payload.is_some_and(|payload| payload.len() > max);
+        // The start of something sealed does not open.
+        let kept = payload.filter(|_| !cut || attempt.sealing.is_none());
         self.received_at.push(accepted_at(attempt));
         self.started_at.push(Micros(attempt.started_at_us));
         self.next_attempt_at
@@ -210,8 +257,10 @@ impl<'a> Columns<'a> {
         self.error.push(attempt.error);
         self.response_headers.push(attempt.response_headers);
         self.response_excerpt.push(attempt.response_excerpt);
-        let kept = payload.map(|payload| &payload[..payload.len().min(PAYLOAD_LEN_MAX)]);
+        let kept = kept.map(|payload| &payload[..payload.len().min(max)]);
         self.payload.push(kept);
+        self.subject_id.push(attempt.subject_id);
+        self.sealing.push(attempt.sealing);
     }
 
     async fn insert(&self, tx: &mut Tx) -> Result<(), Error> {
@@ -219,11 +268,12 @@ impl<'a> Columns<'a> {
             "INSERT INTO attempts (received_at, started_at, next_attempt_at, customer_id, event_id, delivery_id,
                  destination_id, attempt_id, replay_id, latency_us, attempt, status_code, latest, payload_len, payload_cut,
                  tenant_id, event_type, kind, outcome, class, code, origin, payload_form, traceparent, error,
-                 response_headers, response_excerpt, payload)
+                 response_headers, response_excerpt, payload, subject_id, sealing)
              SELECT * FROM unnest($1::timestamptz[], $2::timestamptz[], $3::timestamptz[], $4::uuid[], $5::uuid[],
                  $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[], $10::int4[], $11::int2[], $12::int2[], $13::bool[],
                  $14::int4[], $15::bool[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-                 $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bytea[], $28::bytea[])",
+                 $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bytea[], $28::bytea[], $29::uuid[],
+                 $30::bytea[])",
         )
         .bind(&self.received_at)
         .bind(&self.started_at)
@@ -253,6 +303,8 @@ impl<'a> Columns<'a> {
         .bind(&self.response_headers)
         .bind(&self.response_excerpt)
         .bind(&self.payload)
+        .bind(&self.subject_id)
+        .bind(&self.sealing)
         .execute(tx.connection())
         .await?;
         Ok(())
@@ -278,17 +330,34 @@ pub struct DeadLetter {
     pub code: String,
     pub detail: String,
     pub value_len: usize,
+    pub subject_id: Option<Uuid>,
+    /// Its payload is sealed.
+    pub sealed: bool,
 }
 
 /// Writes dead letters; one that is there already stays as it is.
 pub async fn dead_letters(tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), Error> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    erasures::writing(tx).await?;
+    let of = letters.iter().map(|letter| erasures::Of {
+        tenant_id: &letter.tenant_id,
+        customer_id: letter.customer_id,
+        event_id: letter.event_id,
+        subject_id: letter.subject_id,
+        received_at: letter.received_at,
+    });
+    let erased = erasures::covered(tx, &of.collect::<Vec<_>>()).await?;
+    let letters: Vec<(&DeadLetter, bool)> = letters.iter().zip(erased).collect();
     // Far below the number of parameters that a statement may have.
     for letters in letters.chunks(1_000) {
         let mut query = QueryBuilder::new(
             "INSERT INTO dead_letters (kind, partition, \"offset\", tenant_id, customer_id, destination_id, delivery_id,
-                 event_id, event_type, received_at, dead_at, attempts, reason, code, detail, value_len) ",
+                 event_id, event_type, received_at, dead_at, attempts, reason, code, detail, value_len, subject_id, sealed, state) ",
         );
-        query.push_values(letters, |mut row, letter| {
+        query.push_values(letters, |mut row, (letter, erased)| {
+            let detail = if *erased { "" } else { &letter.detail };
             row.push_bind(&letter.kind)
                 .push_bind(letter.partition)
                 .push_bind(letter.offset)
@@ -303,8 +372,11 @@ pub async fn dead_letters(tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), Err
                 .push_bind(i16::try_from(letter.attempts).unwrap_or(i16::MAX))
                 .push_bind(&letter.reason)
                 .push_bind(&letter.code)
-                .push_bind(&letter.detail)
-                .push_bind(i32::try_from(letter.value_len).unwrap_or(i32::MAX));
+                .push_bind(detail)
+                .push_bind(i32::try_from(letter.value_len).unwrap_or(i32::MAX))
+                .push_bind(letter.subject_id.filter(|_| !erased))
+                .push_bind(letter.sealed)
+                .push_bind(if *erased { "erased" } else { "open" });
         });
         query.push(" ON CONFLICT DO NOTHING");
         query.build().execute(tx.connection()).await?;

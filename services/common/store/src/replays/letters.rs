@@ -1,39 +1,10 @@
 //! Dead letters, as far as they are inspected, replayed and discarded. `pushrail log` writes the rows.
 
-use serde::Serialize;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{Of, Selection};
+use crate::log::dead_letters::{DeadLetter, columns};
 use crate::{Error, Tx};
-
-/// A dead letter, by where it lies on `dlq.<kind>`.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Letter {
-    pub kind: String,
-    pub partition: i32,
-    pub offset: i64,
-    pub delivery_id: Uuid,
-    pub event_id: Uuid,
-    pub event_type: String,
-    pub received_at: String,
-    pub dead_at: String,
-    pub attempts: i16,
-    pub reason: String,
-    pub code: String,
-    pub detail: String,
-    pub state: String,
-    pub state_at: Option<String>,
-    pub replay_id: Option<Uuid>,
-}
-
-macro_rules! letter {
-    () => {
-        "kind, partition, \"offset\", delivery_id, event_id, event_type, rfc3339(received_at) AS received_at,
-         rfc3339(dead_at) AS dead_at, attempts, reason, code, detail, state, rfc3339(state_at) AS state_at, replay_id"
-    };
-}
 
 /// What of a destination's open letters a selection names. Parameters 1 to 12.
 macro_rules! selected {
@@ -112,11 +83,11 @@ pub async fn page(
     selection: &Selection,
     after: (i32, i64),
     limit: i64,
-) -> Result<Vec<Letter>, Error> {
+) -> Result<Vec<DeadLetter>, Error> {
     let types = Types::of(selection);
     let query = sqlx::query_as(concat!(
         "SELECT ",
-        letter!(),
+        columns!(),
         " FROM dead_letters WHERE",
         selected!(),
         "AND (partition, \"offset\") > ($13, $14) ORDER BY partition, \"offset\" LIMIT $15"
@@ -149,10 +120,10 @@ pub async fn get(
     of: Of<'_>,
     partition: i32,
     offset: i64,
-) -> Result<Option<Letter>, Error> {
+) -> Result<Option<DeadLetter>, Error> {
     let letter = sqlx::query_as(concat!(
         "SELECT ",
-        letter!(),
+        columns!(),
         " FROM dead_letters WHERE tenant_id = $1 AND customer_id = $2 AND destination_id = $3
              AND partition = $4 AND \"offset\" = $5"
     ))

@@ -70,7 +70,11 @@ impl Shared {
             .unwrap_or_default()
             .to_owned();
         state.requests.push(request);
-        match state.scripts.get_mut(&path) {
+        let script = match state.scripts.contains_key(&path) {
+            true => state.scripts.get_mut(&path),
+            false => state.scripts.get_mut("*"),
+        };
+        match script {
             Some(replies) if replies.len() > 1 => replies.pop_front(),
             Some(replies) => replies.front().cloned(),
             None => None,
@@ -104,7 +108,8 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
-    /// Answers requests to `path` with `replies` in order, and with the last one from then on.
+    /// Answers requests to `path` with `replies` in order, and with the last one from then on. `*` is every path that has no
+    /// script of its own.
     pub fn on(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         self.shared
             .state()

@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::view::{AttemptView, Cursor, DetailView, PayloadView, names};
+use super::view::{self, AttemptView, Cursor, DetailView, PayloadView, names};
 use super::{FILTERS, READERS, TAG, wanted};
 use crate::api::Api;
 use crate::call::Call;
 use crate::operation::{CURSOR, LIMIT, Operation, Query, handler};
+use crate::payload_keys::Opener;
 use crate::reply::{self, Reply, not_found};
 use crate::routes::List;
 
@@ -160,12 +161,16 @@ async fn count_deliveries(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
     })
 }
 
-async fn get_delivery(_: &Api, call: &mut Call) -> Result<Reply, Problem> {
+async fn get_delivery(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
     let id = call.id("deliveryId", "delivery")?;
     let tenant_id = call.tenant_id()?;
-    let rows = search::timeline(call.tx()?, &tenant_id, id)
+    let mut rows = search::timeline(call.tx()?, &tenant_id, id)
         .await
         .map_err(reply::store)?;
+    if view::sealed(&rows) {
+        let opener = Opener::of(&api.store, &api.ring, &tenant_id).await?;
+        rows.iter_mut().for_each(|row| view::open(row, &opener));
+    }
     let newest = rows.iter().rfind(|row| row.attempt.latest);
     let Some(newest) = newest.or(rows.last()).map(|row| row.attempt.clone()) else {
         return Err(not_found("delivery"));

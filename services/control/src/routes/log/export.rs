@@ -8,12 +8,13 @@ use pushrail_store::{Error, Tx, customers};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::view::{AttemptView, DetailView, Names, PayloadView};
+use super::view::{AttemptView, DetailView, Names, PayloadView, open};
 use super::{FILTERS, READERS, TAG, wanted};
 use crate::api::Api;
 use crate::call::Call;
 use crate::export::{self, Cell, Kind, Line, Pages};
 use crate::operation::{Operation, Query, handler};
+use crate::payload_keys::Opener;
 use crate::reply::Reply;
 
 /// Rows that are read at a time: each may have a payload of 256 KiB.
@@ -47,8 +48,11 @@ pub(crate) fn operations() -> Vec<Operation> {
 }
 
 async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
+    let wanted = wanted(call, false)?;
+    let opener = Opener::of(&api.store, &api.ring, &wanted.tenant_id).await?;
     let attempts = Attempts {
-        wanted: wanted(call, false)?,
+        wanted,
+        opener,
         after: None,
         names: Names::new(),
     };
@@ -57,6 +61,7 @@ async fn run(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
 
 struct Attempts {
     wanted: Wanted,
+    opener: Opener,
     after: Option<After>,
     names: Names,
 }
@@ -66,7 +71,8 @@ impl Pages for Attempts {
 
     fn next<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, Result<Vec<Exported>, Error>> {
         Box::pin(async move {
-            let rows = search::details(tx, &self.wanted, self.after, PAGE).await?;
+            let mut rows = search::details(tx, &self.wanted, self.after, PAGE).await?;
+            rows.iter_mut().for_each(|row| open(row, &self.opener));
             self.after = rows.last().map(|row| After {
                 received_at: row.attempt.received_at,
                 started_at: row.attempt.started_at,

@@ -4,7 +4,7 @@ use http::Method;
 use pushrail_clock as clock;
 use pushrail_http::Problem;
 use pushrail_store::log::figures::{self, Counts};
-use pushrail_store::log::{Micros, health as kept};
+use pushrail_store::log::{HOUR_US, MINUTE_US, Micros, health as kept};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,8 +20,6 @@ const STEP: Query = Query {
     about: "What is added up: minute or hour; hour when it is not given. Minutes are kept for two days.",
     kind: QueryKind::One(&["minute", "hour"]),
 };
-const MINUTE_US: i64 = 60_000_000;
-const HOUR_US: i64 = 60 * MINUTE_US;
 /// Steps of an answer at most.
 const STEPS_MAX: i64 = 3_000;
 

@@ -53,6 +53,7 @@ macro_rules! query {
         };
     };
 }
+pub(crate) use query;
 
 query!(
     CUSTOMER,
@@ -198,7 +199,7 @@ fn time(call: &Call, name: &str) -> Option<Micros> {
 }
 
 /// As the API shows every time.
-fn rfc3339(at: Micros) -> String {
+pub(crate) fn rfc3339(at: Micros) -> String {
     let at = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
     // Microseconds, as the database writes times elsewhere.
     format!("{at:.6}")

@@ -9,9 +9,9 @@ use futures::stream;
 use http::{Method, StatusCode};
 use pushrail_http::Problem;
 use pushrail_schemas::attempt::{self, Attempt, Outcome};
-use pushrail_store::Store;
 use pushrail_store::log::search::Wanted;
 use pushrail_store::log::{Micros, search, write};
+use pushrail_store::{Scope, Store, erasures};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval};
@@ -67,6 +67,7 @@ async fn tail(api: &Api, call: &mut Call) -> Result<Reply, Problem> {
         store: api.store.clone(),
         values: api.hub.watch(),
         names: Names::new(),
+        erases: true,
         look: tokio::time::interval(LOOK_EVERY),
         ends: Instant::now() + LASTS,
         ready: VecDeque::from([Bytes::from_static(b": watching\n\n")]),
@@ -84,6 +85,8 @@ struct Watch {
     store: Store,
     values: Receiver<Value>,
     names: Names,
+    /// Its tenant has erased something.
+    erases: bool,
     look: Interval,
     ends: Instant,
     ready: VecDeque<Bytes>,
@@ -112,6 +115,7 @@ impl Watch {
                     if Instant::now() >= self.ends || !self.caller.is_still_welcome(&self.store).await {
                         return None;
                     }
+                    self.look_for_erasures().await;
                     return Some(Bytes::from_static(b": \n\n"));
                 }
             }
@@ -127,9 +131,39 @@ impl Watch {
             return None;
         }
         self.learn(attempt.customer_id).await;
-        let view = AttemptView::of(row(&attempt), &self.names);
+        let mut row = row(&attempt);
+        if self.erases && self.is_erased(&attempt).await {
+            (row.erased, row.error) = (true, None);
+        }
+        let view = AttemptView::of(row, &self.names);
         let json = serde_json::to_string(&view).ok()?;
         Some(format!("event: attempt\ndata: {json}\n\n").into())
+    }
+
+    /// Whether an erasure is about it. Where that can't be found out now, it is not shown what went wrong either.
+    async fn is_erased(&self, attempt: &Attempt<'_>) -> bool {
+        let of = erasures::Of {
+            tenant_id: attempt.tenant_id,
+            customer_id: attempt.customer_id,
+            event_id: attempt.event_id,
+            subject_id: attempt.subject_id,
+            received_at: write::accepted_at(attempt),
+        };
+        let covered = async {
+            // Erasures by event are not a customer's to see, and count all the same.
+            let mut tx = self.store.begin(Scope::System).await?;
+            erasures::covered(&mut tx, &[of]).await
+        };
+        covered.await.map_or(true, |covered| covered[0])
+    }
+
+    /// Whether its tenant has erased anything: most never do, and nothing is asked for each attempt then.
+    async fn look_for_erasures(&mut self) {
+        let any = async {
+            let mut tx = self.store.begin(Scope::System).await?;
+            erasures::any(&mut tx, &self.wanted.tenant_id).await
+        };
+        self.erases = any.await.unwrap_or(true);
     }
 
     /// What the vendor calls the customer; nothing where that can't be found out now.
@@ -188,5 +222,6 @@ fn row(attempt: &Attempt<'_>) -> search::Attempt {
         code: attempt.code.map(str::to_owned),
         origin: attempt.origin.to_owned(),
         error: attempt.error.map(str::to_owned),
+        erased: false,
     }
 }

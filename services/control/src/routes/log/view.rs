@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pushrail_http::Problem;
+use pushrail_shred::{Lookup, Owner, form, part};
 use pushrail_store::log::search::{self, Attempt, Detail};
 use pushrail_store::{Tx, customers};
 use schemars::JsonSchema;
@@ -13,7 +14,11 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::rfc3339;
+use crate::payload_keys::Opener;
 use crate::reply;
+
+/// In place of a form, where there is nothing any more.
+pub(crate) const ERASED: &str = "erased";
 
 /// An attempt, or the reason why none was made.
 #[derive(Serialize, JsonSchema)]
@@ -55,6 +60,9 @@ pub(crate) struct AttemptView {
     pub(crate) origin: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) replay_id: Option<Uuid>,
+    /// What it said of its event has been erased.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) erased: bool,
 }
 
 /// An attempt with the answer to it.
@@ -80,7 +88,7 @@ pub(crate) struct DetailView {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SentPayload")]
 pub(crate) struct PayloadView {
-    /// `json`, `redacted`, `sealed`, or `omitted`.
+    /// `json`, `redacted`, `sealed`, `omitted`, or `erased`.
     pub(crate) form: String,
     /// Of all of it, in bytes.
     pub(crate) bytes: i32,
@@ -99,6 +107,16 @@ pub(crate) struct PayloadView {
 
 impl PayloadView {
     pub(crate) fn of(row: &Detail) -> Option<Self> {
+        if row.attempt.erased {
+            return Some(PayloadView {
+                form: ERASED.to_owned(),
+                bytes: 0,
+                cut: false,
+                json: None,
+                text: None,
+                base64: None,
+            });
+        }
         let bytes = row.payload.as_deref()?;
         let mut view = PayloadView {
             form: row.payload_form.clone(),
@@ -117,6 +135,44 @@ impl PayloadView {
         }
         Some(view)
     }
+}
+
+/// Opens what is sealed of a row, as far as its key is there: what was erased has none.
+pub(crate) fn open(row: &mut Detail, opener: &Opener) {
+    let Some(sealing) = row.sealing.take() else {
+        return;
+    };
+    let owner = Owner {
+        customer_id: row.attempt.customer_id,
+        event_id: row.attempt.event_id,
+        subject_id: row.subject_id,
+    };
+    let sealed = (
+        row.payload.take(),
+        row.response_excerpt.take(),
+        row.response_headers.take(),
+    );
+    match opener.key(&owner, &sealing) {
+        Lookup::Key(key) => {
+            let open = |name: &str, bytes: Option<Vec<u8>>| key.open(name, &bytes?).ok();
+            row.payload = open(part::PAYLOAD, sealed.0);
+            row.response_excerpt = open(part::RESPONSE_EXCERPT, sealed.1);
+            let headers = sealed.2.and_then(|text| STANDARD.decode(text).ok());
+            let headers = open(part::RESPONSE_HEADERS, headers);
+            row.response_headers = headers.and_then(|bytes| String::from_utf8(bytes).ok());
+            if let Some(form) = form::opened(&row.payload_form) {
+                form.clone_into(&mut row.payload_form);
+            }
+            row.payload_len = row.payload.as_ref().map(|payload| payload.len() as i32);
+        }
+        Lookup::Erased => row.attempt.erased = true,
+        Lookup::Unknown => "omitted".clone_into(&mut row.payload_form),
+    }
+}
+
+/// Whether any of these is sealed.
+pub(crate) fn sealed(rows: &[Detail]) -> bool {
+    rows.iter().any(|row| row.sealing.is_some())
 }
 
 /// Names of customers, by id.
@@ -153,6 +209,7 @@ impl AttemptView {
             next_attempt_at: row.next_attempt_at.map(rfc3339),
             origin: row.origin,
             replay_id: row.replay_id,
+            erased: row.erased,
         }
     }
 }

@@ -105,6 +105,8 @@ fn record(payload: usize) -> Record {
         payload: payload.as_bytes(),
         metadata: b"{}",
         received_at_us: 1_767_323_046_000_000,
+        subject_id: None,
+        sealing: None,
     };
     parts.encode(1, &mut value);
     let delivery = Delivery {

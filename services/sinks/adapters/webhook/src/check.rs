@@ -7,8 +7,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, header};
-use pushrail_http::Guard;
-use pushrail_sink_core::{Context, FieldError, Secret};
+use pushrail_egress::{Extra, Rules, TLS, Target};
+use pushrail_sink_core::{FieldError, Secret};
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
@@ -16,34 +16,9 @@ use crate::config::{Authentication, Config, OAuth2, Secrets};
 use crate::headers::{self, Fixed};
 use crate::oauth::Grant;
 use crate::sign::{self, Signer};
-use crate::target::Target;
-use crate::tls::{self, Extra};
 
 /// Most secrets that are being replaced at the same time.
 const PREVIOUS_SECRETS_MAX: usize = 4;
-
-/// What the operator allows, ready to be asked.
-pub(crate) struct Rules {
-    pub(crate) guard: Guard,
-    pub(crate) allow_plaintext: bool,
-}
-
-impl Rules {
-    /// An allowed network that cannot be read allows nothing: settings refuse it long before, and this side fails shut.
-    pub(crate) fn new(context: &Context) -> Self {
-        let readable = context.allowed_networks.iter().filter(|network| {
-            let result = Guard::new([network.as_ref()]);
-            if let Err(error) = &result {
-                tracing::warn!(%error, "egress.network_ignored");
-            }
-            result.is_ok()
-        });
-        Rules {
-            guard: Guard::new(readable).unwrap_or_default(),
-            allow_plaintext: context.allow_plaintext,
-        }
-    }
-}
 
 /// A configuration that holds.
 pub(crate) struct Plan {
@@ -227,8 +202,7 @@ fn tls(
         let message = "must begin with https:// for certificates to be used";
         errors.push(FieldError::new("config.url", message));
     }
-    tls::SHARED
-        .settings(extra)
+    TLS.settings(extra)
         .map_err(|mut found| errors.append(&mut found))
         .ok()
 }
@@ -252,6 +226,7 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use pushrail_sink_core::Context;
     use serde_json::{Value, json};
 
     use super::*;
@@ -381,16 +356,5 @@ mod tests {
             found.iter().all(|problem| !problem.contains("hunter2")),
             "{found:?}"
         );
-    }
-
-    #[test]
-    fn an_unreadable_allowed_network_allows_nothing() {
-        let context = Context {
-            allowed_networks: vec!["everything".into(), "10.0.0.0/8".into()],
-            allow_plaintext: false,
-        };
-        let rules = Rules::new(&context);
-        assert!(rules.guard.check([10, 0, 0, 1].into()).is_ok());
-        assert!(rules.guard.check([127, 0, 0, 1].into()).is_err());
     }
 }

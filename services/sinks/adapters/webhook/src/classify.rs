@@ -200,15 +200,6 @@ mod tests {
         outcome.verdicts[0].clone()
     }
 
-    fn class(verdict: &Verdict) -> Class {
-        match verdict {
-            Verdict::Delivered => Class::Delivered,
-            Verdict::Retry { .. } => Class::Transient,
-            Verdict::Reject { .. } => Class::Permanent,
-            Verdict::Suspend { .. } => Class::Suspended,
-        }
-    }
-
     fn failures() -> Vec<Failure> {
         vec![
             Failure::Timeout(Phase::Connecting),
@@ -244,7 +235,7 @@ mod tests {
                 410 => Class::Suspended,
                 _ => Class::Permanent,
             };
-            assert_eq!(class(&verdict(answer(status))), expected, "{status}");
+            assert_eq!(verdict(answer(status)).class(), expected, "{status}");
         }
     }
 
@@ -274,7 +265,7 @@ mod tests {
             };
             let declared = FAILURES.iter().find(|known| known.code == fault.code);
             let declared = declared.unwrap_or_else(|| panic!("{} is not declared", fault.code));
-            assert_eq!(declared.class, class(&verdict), "{}", fault.code);
+            assert_eq!(declared.class, verdict.class(), "{}", fault.code);
             produced.push(fault.code.to_string());
         }
         for declared in FAILURES {

@@ -8,23 +8,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pushrail_sink_core::{Evidence, Outcome, Record};
+use pushrail_egress::{Dialer, Target};
+use pushrail_sink_core::{Evidence, Outcome, Record, canonical};
 use tokio::time::Instant;
 use uuid::fmt::Hyphenated;
 
 use crate::check::Plan;
 use crate::classify::{Answer, Reply, classify};
-use crate::connect::Dialer;
 use crate::deadlines::Deadlines;
 use crate::failure::{Failure, Phase};
 use crate::headers::Fixed;
 use crate::http1::{Appetite, Connection, Head, Unsent};
+use crate::now_ms;
 use crate::oauth::{Grant, Token};
 use crate::pool::Pool;
 use crate::redact::Sent;
 use crate::sign::Signer;
-use crate::target::Target;
-use crate::{body, now_ms};
 
 /// Most of a response body that is read to keep its connection; beyond it the connection is closed instead.
 const APPETITE: Appetite = Appetite {
@@ -131,7 +130,7 @@ impl Client {
             }
         }
         progress.phase = Phase::Connecting;
-        let mut connection = self.dialer.open(&self.target).await?;
+        let mut connection = Connection::over(self.dialer.open(&self.target).await?);
         progress.phase = Phase::Waiting;
         match connection.exchange(request).await {
             Ok(head) => Ok((connection, head)),
@@ -150,10 +149,10 @@ impl Client {
             + self.signer.len()
             + token.len()
             + traceparent.len();
-        let mut bytes = Vec::with_capacity(gap + body::len_hint(event));
+        let mut bytes = Vec::with_capacity(gap + canonical::len_hint(event));
         bytes.extend_from_slice(&self.start);
         bytes.resize(gap, 0);
-        body::write(event, &mut bytes);
+        canonical::write(event, &mut bytes);
 
         let mut id = [0u8; Hyphenated::LENGTH];
         let hyphenated = event.event_id().hyphenated();

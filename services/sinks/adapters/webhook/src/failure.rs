@@ -3,10 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use pushrail_egress as egress;
 use pushrail_sink_core::{Class, FailureClass};
-
-/// Longest text of somebody else's that gets into a detail, in bytes.
-const FOREIGN_LEN_MAX: usize = 300;
 
 /// Why there is no answer. Says nothing secret, and never which address a name resolved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,82 +56,28 @@ pub enum Phase {
     Reading,
 }
 
+impl From<egress::Failure> for Failure {
+    fn from(failure: egress::Failure) -> Self {
+        match failure {
+            egress::Failure::Dns(detail) => Failure::Dns(detail),
+            egress::Failure::AddressBlocked => Failure::AddressBlocked,
+            egress::Failure::ConnectionRefused => Failure::ConnectionRefused,
+            egress::Failure::ConnectionFailed(detail) => Failure::ConnectionFailed(detail),
+            egress::Failure::Certificate(detail) => Failure::Certificate(detail),
+            egress::Failure::ClientCertificate(detail) => Failure::ClientCertificate(detail),
+            egress::Failure::Tls(detail) => Failure::Tls(detail),
+            egress::Failure::ConnectionLost => Failure::ConnectionLost,
+            egress::Failure::InvalidResponse => Failure::InvalidResponse,
+            egress::Failure::Local(detail) => Failure::Local(detail),
+        }
+    }
+}
+
 impl Failure {
-    pub(crate) fn from_connect(error: &io::Error) -> Self {
-        if let Some(local) = local(error) {
-            return local;
-        }
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::ConnectionRefused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                Failure::ConnectionFailed("the network or host cannot be reached")
-            }
-            io::ErrorKind::TimedOut => Failure::ConnectionFailed("the host did not answer"),
-            _ => Failure::ConnectionFailed("the connection could not be opened"),
-        }
-    }
-
-    pub(crate) fn from_handshake(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(error) => Failure::from_tls(error),
-            None => Failure::Tls("the server closed the connection".into()),
-        }
-    }
-
-    fn from_tls(error: &rustls::Error) -> Self {
-        use rustls::AlertDescription as Alert;
-        let text = bounded(error.to_string());
-        match error {
-            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-                Failure::Certificate(text)
-            }
-            rustls::Error::AlertReceived(
-                Alert::BadCertificate
-                | Alert::UnsupportedCertificate
-                | Alert::CertificateRevoked
-                | Alert::CertificateExpired
-                | Alert::CertificateUnknown
-                | Alert::CertificateRequired
-                | Alert::UnknownCA
-                | Alert::AccessDenied
-                | Alert::NoCertificate,
-            ) => Failure::ClientCertificate(text),
-            _ => Failure::Tls(text),
-        }
-    }
-
-    /// A failure on a connection that was open. With TLS 1.3 the server judges our certificate only then.
+    /// A failure on a connection that was open.
     pub(crate) fn from_io(error: &io::Error) -> Self {
-        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            return Failure::from_tls(error);
-        }
-        if error.kind() == io::ErrorKind::InvalidData {
-            return Failure::InvalidResponse;
-        }
-        local(error).unwrap_or(Failure::ConnectionLost)
+        egress::Failure::from_io(error).into()
     }
-}
-
-/// Errors that say something about this machine, not about the destination (Linux numbers).
-fn local(error: &io::Error) -> Option<Failure> {
-    const ENOMEM: i32 = 12;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const EADDRNOTAVAIL: i32 = 99;
-    const ENOBUFS: i32 = 105;
-    match error.raw_os_error()? {
-        EMFILE | ENFILE => Some(Failure::Local("no file descriptor was free")),
-        EADDRNOTAVAIL => Some(Failure::Local("no local port was free")),
-        ENOMEM | ENOBUFS => Some(Failure::Local("no memory was free")),
-        _ => None,
-    }
-}
-
-fn bounded(mut text: String) -> Box<str> {
-    if text.len() > FOREIGN_LEN_MAX {
-        text.truncate(text.floor_char_boundary(FOREIGN_LEN_MAX));
-    }
-    text.into()
 }
 
 const fn entry(

@@ -9,10 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use pushrail_egress::Stream;
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::evidence;
@@ -35,11 +34,6 @@ pub(crate) struct Connection {
     /// What was read and not yet taken.
     input: Vec<u8>,
     pub(crate) born: Instant,
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A final response's head.
@@ -72,15 +66,7 @@ pub(crate) struct Appetite {
 }
 
 impl Connection {
-    pub(crate) fn plain(stream: TcpStream) -> Self {
-        Connection::over(Stream::Plain(stream))
-    }
-
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Connection::over(Stream::Tls(Box::new(stream)))
-    }
-
-    fn over(stream: Stream) -> Self {
+    pub(crate) fn over(stream: Stream) -> Self {
         Connection {
             stream,
             input: Vec::new(),
@@ -128,7 +114,7 @@ impl Connection {
         sent: &mut usize,
     ) -> Poll<io::Result<Option<Head>>> {
         while *sent < request.len() {
-            match self.stream.poll_write(cx, &request[*sent..]) {
+            match Pin::new(&mut self.stream).poll_write(cx, &request[*sent..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => *sent += n,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -145,7 +131,7 @@ impl Connection {
             }
         }
         // What TLS has sealed and not yet written.
-        self.stream.poll_flush(cx).map_ok(|()| None)
+        Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| None)
     }
 
     async fn head(&mut self) -> Result<Head, Failure> {
@@ -326,36 +312,6 @@ impl Unsent {
     pub(crate) fn failure(self) -> Failure {
         match self {
             Unsent::Nothing(failure) | Unsent::Perhaps(failure) => failure,
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, into),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
-        }
-    }
-}
-
-impl Stream {
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            // The kernel has it.
-            Stream::Plain(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 }

@@ -2,14 +2,12 @@
 //!
 //! This crate owns one call and what its outcome means. It refuses to retry, to batch, to follow redirects, to use a
 //! proxy of the environment, or to connect to an address that its guard has not vetted. The way of an event: `check`
-//! (pure, at configuration time) → `client` → `pool` or `connect` (`resolve`, `tls`) → `http1` → `classify`.
+//! (pure, at configuration time) → `client` → `pool` or the dialer of `pushrail-egress` → `http1` → `classify`.
 
-mod body;
 mod check;
 mod classify;
 mod client;
 mod config;
-mod connect;
 mod deadlines;
 mod evidence;
 mod failure;
@@ -18,16 +16,13 @@ mod http1;
 mod oauth;
 mod pool;
 mod redact;
-mod resolve;
-mod rfc3339;
 mod sign;
-mod target;
-mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pushrail_egress::{Dialer, Resolvers, Rules};
 use pushrail_sink_core::{Adapter, BatchLimits, Context, Fault, FieldError, Info};
 
 pub use classify::{Answer, Reply};
@@ -40,14 +35,14 @@ const USER_AGENT: &str = concat!("Pushrail/", env!("CARGO_PKG_VERSION"));
 
 /// What all webhooks of a process share: the operator's rules, name look-ups and TLS settings.
 pub struct Webhook {
-    rules: Arc<check::Rules>,
-    resolvers: resolve::Resolvers,
+    rules: Arc<Rules>,
+    resolvers: Resolvers,
 }
 
 impl Webhook {
     pub fn new(context: Context) -> Self {
         Webhook {
-            rules: Arc::new(check::Rules::new(&context)),
+            rules: Arc::new(Rules::new(&context)),
             resolvers: Default::default(),
         }
     }
@@ -55,7 +50,7 @@ impl Webhook {
     /// Asks these name servers instead of the machine's.
     pub fn with_name_servers(self, servers: Vec<SocketAddr>) -> Self {
         Webhook {
-            resolvers: resolve::Resolvers::with_servers(servers),
+            resolvers: Resolvers::with_servers(servers),
             ..self
         }
     }
@@ -72,13 +67,14 @@ impl Adapter for Webhook {
         category: "webhook",
         guide: include_str!("guide.md"),
         batch: BatchLimits::SINGLE,
+        batch_max: BatchLimits::SINGLE,
         timeout_default: Duration::from_secs(15),
         timeout_max: Duration::from_secs(30),
         failures: FAILURES,
     };
 
     fn check(config: &Config, secrets: &Secrets, context: &Context) -> Result<(), Vec<FieldError>> {
-        let rules = check::Rules::new(context);
+        let rules = Rules::new(context);
         let plan = check::plan(config, secrets, &rules)?;
         plan.target
             .check_name(&rules.guard)
@@ -86,12 +82,9 @@ impl Adapter for Webhook {
     }
 
     async fn connect(&self, config: Config, secrets: Secrets) -> Result<Client, Fault> {
-        let plan = check::plan(&config, &secrets, &self.rules).map_err(|errors| {
-            let first = errors.into_iter().next();
-            let detail = first.map_or_else(String::new, |e| format!("{} {}", e.field, e.message));
-            Fault::destination("invalid_configuration", detail)
-        })?;
-        let dialer = connect::Dialer {
+        let plan =
+            check::plan(&config, &secrets, &self.rules).map_err(Fault::invalid_configuration)?;
+        let dialer = Dialer {
             rules: self.rules.clone(),
             names: self.resolvers.current(),
             tls: plan.tls.clone(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use pushrail_egress::{Dialer, Target};
 use pushrail_sink_core::Secret;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -17,10 +18,8 @@ use url::form_urlencoded;
 use crate::check::{basic, bearer};
 use crate::classify::about_token;
 use crate::config::{ClientAuthentication, OAuth2};
-use crate::connect::Dialer;
 use crate::failure::Failure;
-use crate::http1::{Appetite, Head};
-use crate::target::Target;
+use crate::http1::{Appetite, Connection, Head};
 
 /// Largest answer of a token endpoint, in bytes.
 const ANSWER_LEN_MAX: usize = 64 * 1024;
@@ -135,10 +134,9 @@ impl Grant {
 
     async fn fetch(&self, dialer: &Dialer) -> Result<Token, Failure> {
         let asked = Instant::now();
-        let mut connection = dialer
-            .open(&self.target)
-            .await
-            .map_err(|f| about_token(&f))?;
+        let stream = dialer.open(&self.target).await;
+        let stream = stream.map_err(|failure| about_token(&failure.into()))?;
+        let mut connection = Connection::over(stream);
         let head = connection.exchange(&self.request).await;
         let head = head.map_err(|unsent| about_token(&unsent.failure()))?;
         let mut body = Vec::new();

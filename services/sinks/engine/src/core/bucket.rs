@@ -1,4 +1,4 @@
-//! A token bucket: attempts per second to one destination, with a burst.
+//! A token bucket: records per second to one destination, with a burst.
 
 use std::time::Duration;
 
@@ -29,16 +29,22 @@ impl Bucket {
         self.per_second
     }
 
-    /// When the next attempt may start, if not now.
-    pub(super) fn shut_until(&mut self, now: Instant) -> Option<Instant> {
-        self.fill(now);
-        (self.tokens < 1.0)
-            .then(|| now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+    /// Most records that one call may carry.
+    pub(super) fn burst(limit: RateLimit) -> usize {
+        limit.burst.map_or(limit.per_second, f64::from).max(1.0) as usize
     }
 
-    pub(super) fn take(&mut self, now: Instant) {
+    /// When the next attempt may start with so many records, if not now. What is more than a burst waits for a whole one.
+    pub(super) fn shut_until(&mut self, now: Instant, records: usize) -> Option<Instant> {
         self.fill(now);
-        self.tokens -= 1.0;
+        let needed = (records as f64).min(self.burst);
+        (self.tokens < needed)
+            .then(|| now + Duration::from_secs_f64((needed - self.tokens) / self.per_second))
+    }
+
+    pub(super) fn take(&mut self, now: Instant, records: usize) {
+        self.fill(now);
+        self.tokens -= records as f64;
     }
 
     fn fill(&mut self, now: Instant) {
@@ -64,14 +70,36 @@ mod tests {
         );
         let (mut now, mut passed) = (start, 0);
         while now < start + Duration::from_secs(10) {
-            match bucket.shut_until(now) {
+            match bucket.shut_until(now, 1) {
                 None => {
-                    bucket.take(now);
+                    bucket.take(now, 1);
                     passed += 1;
                 }
                 Some(until) => now = until.max(now + Duration::from_nanos(1)),
             }
         }
         assert!((99..=105).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn a_batch_counts_for_all_its_records() {
+        let start = Instant::now();
+        let limit = RateLimit {
+            per_second: 10.0,
+            burst: Some(20),
+        };
+        let mut bucket = Bucket::new(limit, start);
+        let (mut now, mut passed) = (start, 0);
+        while now < start + Duration::from_secs(10) {
+            match bucket.shut_until(now, 15) {
+                None => {
+                    bucket.take(now, 15);
+                    passed += 15;
+                }
+                Some(until) => now = until.max(now + Duration::from_nanos(1)),
+            }
+        }
+        assert!((90..=105).contains(&passed), "{passed}");
+        assert_eq!(Bucket::burst(limit), 20);
     }
 }

@@ -4,16 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_schemas::config::{Destination, PayloadMode, State};
-use pushrail_sink_core::Fault;
+use pushrail_sink_core::{Fault, Record};
 
-use super::item::{Cause, Conclusion, Effect, Item, Next, Now};
-use super::lane::{Full, Lane, Share};
+use super::item::{Cause, Conclusion, Effect, Item, Next, Now, Weight};
+use super::lane::{Full, Share};
 use super::{Core, plan};
 
-/// Times that a record waits for a destination nobody knows: its configuration may be on its way. Some 20 s in all.
+/// Times that a record waits for a destination, or a key, that nobody knows: its configuration may be on its way. Some 20 s in all.
 const UNKNOWN_DEFERRALS_MAX: u32 = 5;
 
 impl Core {
+    /// What decides about the batch of a record, which must be in clear. Where a call carries one record nothing does.
+    pub fn weigh(&self, record: &Record) -> Weight {
+        if self.kind.is_single() {
+            return Weight::default();
+        }
+        let batching = &self.kind.batching;
+        Weight {
+            group: (batching.group)(record),
+            bytes: (batching.weigh)(record),
+        }
+    }
+
     /// Takes a record that [`Core::admit`] let in. `destination` is what the configuration says of it now.
     pub fn receive(&mut self, now: Now, item: Item, destination: Option<&Arc<Destination>>) {
         self.place(now, item, destination);
@@ -65,12 +77,7 @@ impl Core {
             return;
         };
         match lane.admits(now.instant, &self.limits, share) {
-            Ok(()) => {
-                self.queued += 1;
-                self.queued_cost += item.cost();
-                lane.push(item);
-                self.ring_up(at);
-            }
+            Ok(()) => self.enqueue(at, item),
             Err(Full::Suspended) => self.suspended(item, destination.payload_mode.clone()),
             Err(full) => {
                 let (at_least, cause) = match full {
@@ -87,11 +94,37 @@ impl Core {
     /// How many records one lane may hold: most of the whole, because records come in runs from one partition after the
     /// other, but never all of it, unless it is alone.
     fn share(&self) -> Share {
-        let max = self.limits.queued_records_max;
         let alone = self.by_destination.len() == 1;
+        let share = |max: usize| if alone { max } else { max / 5 * 3 };
         Share {
-            at_most: if alone { max } else { max / 5 * 3 },
+            at_most: share(self.limits.queued_records_max),
+            cost_at_most: share(self.limits.queued_bytes_max),
             alone,
+        }
+    }
+
+    fn enqueue(&mut self, at: usize, item: Item) {
+        if self.kind.is_single() {
+            self.with_lane(at, |lane| lane.push(item));
+            return self.ring_up(at);
+        }
+        self.next_batch += 1;
+        let number = self.next_batch;
+        let (group, received_at) = (item.weight.group, item.received_at);
+        let added = self.with_lane(at, |lane| {
+            let opened = lane.batches.push(item, &lane.limits, number);
+            // A lane without a closed breaker does not wait for company.
+            let may_start = lane.batches.next_len().is_some() || !lane.breaker.is_closed();
+            (opened.then(|| received_at + lane.limits.age), may_start)
+        });
+        let Some((due, may_start)) = added else {
+            return;
+        };
+        if let Some(due) = due {
+            self.due_at(due, number, at, group);
+        }
+        if may_start {
+            self.ring_up(at);
         }
     }
 
@@ -101,6 +134,24 @@ impl Core {
         }
         let fault = Fault::destination("removed", "The destination no longer exists.");
         self.set_aside(item, "removed", fault, PayloadMode::Off);
+    }
+
+    /// A record whose key was destroyed: nobody can deliver it any more.
+    pub fn erased(&mut self, item: Item) {
+        let fault = Fault::record("erased", "The event was erased before it was delivered.");
+        self.set_aside(item, "erased", fault, PayloadMode::Off);
+    }
+
+    /// A record whose key nobody has told us of: it may be on its way, or was given up long ago.
+    pub fn keyless(&mut self, now: Now, item: Item) {
+        if item.record.delivery.deferrals < UNKNOWN_DEFERRALS_MAX {
+            return self.defer(now, item, Duration::ZERO, Cause::Unknown);
+        }
+        let fault = Fault::us(
+            "key_unknown",
+            "What the event is sealed with is not known: its key was given up with its age, or the key ring lacks one.",
+        );
+        self.set_aside(item, "erased", fault, PayloadMode::Off);
     }
 
     pub(super) fn defer(&mut self, now: Now, item: Item, at_least: Duration, cause: Cause) {
@@ -131,13 +182,13 @@ impl Core {
 
     /// What waits in the lane of a destination that has just been suspended shares the fate of what comes after it.
     pub(super) fn set_waiting_aside(&mut self, at: usize) {
-        while let Some(lane) = self.lanes[at].as_mut()
-            && let Some(item) = lane.pop()
-        {
+        let taken = self.with_lane(at, |lane| {
             let payload_mode = lane.destination.payload_mode.clone();
-            self.queued -= 1;
-            self.queued_cost -= item.cost();
-            self.suspended(item, payload_mode);
+            (lane.take_all(), payload_mode)
+        });
+        let (items, payload_mode) = taken.unwrap_or_default();
+        for item in items {
+            self.suspended(item, payload_mode.clone());
         }
     }
 
@@ -181,9 +232,7 @@ impl Core {
 
     /// Puts off everything that waits in a lane.
     pub(super) fn spill(&mut self, now: Now, at: usize, at_least: Duration, cause: Cause) {
-        while let Some(item) = self.lanes[at].as_mut().and_then(Lane::pop) {
-            self.queued -= 1;
-            self.queued_cost -= item.cost();
+        for item in self.take_waiting(at) {
             self.defer(now, item, at_least, cause);
         }
     }

@@ -38,6 +38,16 @@ pub struct Item {
     pub source: Source,
     pub record: Arc<Record>,
     pub received_at: Instant,
+    /// From [`super::Core::weigh`].
+    pub weight: Weight,
+}
+
+/// What decides about the batch of a record. It is taken once, of the record in clear, because what waits may be sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    pub group: u64,
+    /// As the limits count them.
+    pub bytes: usize,
 }
 
 impl Item {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_schemas::config::Destination;
-use smallvec::SmallVec;
+use pushrail_sink_core::BatchLimits;
 use tokio::time::Instant;
 
+use super::batcher::{Batcher, Items, Open};
 use super::breaker::{Breaker, Gate};
 use super::bucket::Bucket;
 use super::item::Item;
@@ -19,9 +20,14 @@ use crate::settings::Limits;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) destination: Arc<Destination>,
-    pub(super) queue: VecDeque<Item>,
+    /// What a call to this destination may carry.
+    pub(super) limits: BatchLimits,
+    /// What waits, where a call carries one record.
+    queue: VecDeque<Item>,
     /// Sum of the queue's costs.
-    pub(super) queued_cost: usize,
+    queued_cost: usize,
+    /// What waits, where a call carries several.
+    pub(super) batches: Batcher,
     pub(super) flights: Vec<Flown>,
     /// Attempts that may be under way; a fraction is on its way to the next whole one.
     cap: f64,
@@ -49,8 +55,18 @@ pub(super) struct Flown {
     pub(super) number: u64,
     pub(super) started: Instant,
     pub(super) started_at_us: i64,
-    pub(super) items: SmallVec<[Item; 1]>,
+    pub(super) items: Items,
+    /// Sum of the items' costs.
+    pub(super) cost: usize,
     pub(super) overdue: bool,
+}
+
+/// What waits in a lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) records: usize,
+    pub(super) cost: usize,
+    pub(super) open: Open,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +87,11 @@ pub(super) enum Blocked {
     Until(Instant),
 }
 
-/// What the worker's memory allows one lane, in records.
+/// What the worker's memory allows one lane, in records and in costs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) at_most: usize,
+    pub(super) cost_at_most: usize,
     /// There is no other lane.
     pub(super) alone: bool,
 }
@@ -95,12 +112,14 @@ const CAP_UNPROVEN: f64 = 1.0;
 const CAP_PROVEN: f64 = 4.0;
 
 impl Lane {
-    pub(super) fn new(destination: Arc<Destination>, now: Instant) -> Self {
+    pub(super) fn new(destination: Arc<Destination>, limits: BatchLimits, now: Instant) -> Self {
         let bucket = destination.rate_limit.map(|limit| Bucket::new(limit, now));
         Lane {
             destination,
+            limits,
             queue: VecDeque::new(),
             queued_cost: 0,
+            batches: Batcher::default(),
             flights: Vec::new(),
             cap: CAP_UNPROVEN,
             latency: None,
@@ -118,7 +137,13 @@ impl Lane {
     }
 
     /// Takes on a changed destination. A new version is a stranger again: it starts small and with a closed breaker.
-    pub(super) fn update(&mut self, destination: Arc<Destination>, now: Instant) {
+    pub(super) fn update(
+        &mut self,
+        destination: Arc<Destination>,
+        limits: BatchLimits,
+        now: Instant,
+    ) {
+        self.limits = limits;
         if destination.rate_limit != self.destination.rate_limit {
             self.bucket = destination.rate_limit.map(|limit| Bucket::new(limit, now));
         }
@@ -141,18 +166,81 @@ impl Lane {
         self.queue.push_back(item);
     }
 
+    /// Takes the record that has waited longest.
     pub(super) fn pop(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
+        let Some(item) = self.queue.pop_front() else {
+            return self.batches.take_first();
+        };
         self.queued_cost -= item.cost();
         Some(item)
     }
 
-    /// Removes queued items for which `gone` holds.
-    pub(super) fn remove(&mut self, gone: impl Fn(&Item) -> bool) -> usize {
-        let before = self.queue.len();
+    /// Takes what the next call carries, and its cost.
+    pub(super) fn next_call(&mut self) -> Option<(Items, usize)> {
+        if let Some(item) = self.queue.pop_front() {
+            let cost = item.cost();
+            self.queued_cost -= cost;
+            return Some(([item].into(), cost));
+        }
+        if self.batches.next_len().is_none() {
+            self.batches.close_all();
+        }
+        self.batches.take()
+    }
+
+    /// Takes everything that waits.
+    pub(super) fn take_all(&mut self) -> Vec<Item> {
+        self.queued_cost = 0;
+        self.queue
+            .drain(..)
+            .chain(self.batches.take_all())
+            .collect()
+    }
+
+    /// Removes what waits and is `gone`.
+    pub(super) fn remove(&mut self, gone: impl Fn(&Item) -> bool) {
         self.queue.retain(|item| !gone(item));
         self.queued_cost = self.queue.iter().map(Item::cost).sum();
-        before - self.queue.len()
+        self.batches.remove(0, gone);
+    }
+
+    /// Closes all batches, keeps of them what can be started at once, and removes of the others what is `gone`.
+    pub(super) fn keep_startable(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        gone: impl Fn(&Item) -> bool,
+    ) {
+        self.batches.close_all();
+        let held = self.hold_until.is_some_and(|until| until > now);
+        let records = self.batches.next_len().unwrap_or_default();
+        let bucket = self.bucket.as_mut();
+        let limited = bucket.is_some_and(|b| b.shut_until(now, records).is_some());
+        let flows = self.breaker.is_closed() && !held && !limited && !self.is_stalled(now, limits);
+        let room = (self.cap as usize).saturating_sub(self.flights.len());
+        self.batches.remove(if flows { room } else { 0 }, gone);
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting {
+            records: self.queue.len() + self.batches.records(),
+            cost: self.queued_cost + self.batches.cost(),
+            open: self.batches.open_size(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.batches.records() == 0
+    }
+
+    /// Records of the next call; `None` when there is nothing that could be sent now. What a breaker that is not closed let
+    /// in is the probe, and waits for no company.
+    fn next_len(&self) -> Option<usize> {
+        if !self.queue.is_empty() {
+            return Some(1);
+        }
+        let probe = || (!self.breaker.is_closed() && self.batches.records() > 0).then_some(1);
+        self.batches.next_len().or_else(probe)
     }
 
     /// Whether a record that comes now may wait here; `share` is what the worker's memory allows it.
@@ -160,17 +248,21 @@ impl Lane {
         match self.breaker.gate(now) {
             Gate::Shut { until } => return Err(Full::Shut { until }),
             Gate::Suspended => return Err(Full::Suspended),
-            Gate::Probe if !self.queue.is_empty() && self.breaker.is_suspended() => {
+            Gate::Probe if !self.is_empty() && self.breaker.is_suspended() => {
                 return Err(Full::Suspended);
             }
             // The first is the probe; one behind it would only have to be put off when it fails.
-            Gate::Probe if !self.queue.is_empty() => return Err(Full::Shut { until: now }),
+            Gate::Probe if !self.is_empty() => return Err(Full::Shut { until: now }),
             Gate::Probe | Gate::Open => {}
         }
         if let Some(until) = self.hold_until.filter(|until| *until > now) {
             return Err(Full::Shut { until });
         }
-        if self.is_stalled(now, limits) || self.queue.len() >= self.worth_queueing(limits, share) {
+        let Waiting { records, cost, .. } = self.waiting();
+        if self.is_stalled(now, limits)
+            || records >= self.worth_queueing(limits, share)
+            || cost >= share.cost_at_most
+        {
             return Err(Full::Crowded);
         }
         Ok(())
@@ -187,12 +279,15 @@ impl Lane {
             Some(_) if share.alone || !self.is_its_own_limit() => share.at_most,
             Some(latency) => {
                 // With the cap that it is growing towards: what waits now is sent then.
-                let by_latency = limits.lane_in_flight_max as f64 / latency.as_secs_f64().max(1e-6);
+                let calls = limits.lane_in_flight_max as f64 / latency.as_secs_f64().max(1e-6);
+                let by_latency = calls * self.limits.records as f64;
                 let per_second = self
                     .bucket
                     .as_ref()
                     .map_or(by_latency, |b| b.per_second().min(by_latency));
-                (per_second * limits.lane_wait_max.as_secs_f64()) as usize
+                // Waiting for company is not waiting for the destination.
+                let wait = limits.lane_wait_max + self.limits.age;
+                (per_second * wait.as_secs_f64()) as usize
             }
         };
         worth.max(limits.unproven_queue_max).min(share.at_most)
@@ -217,7 +312,10 @@ impl Lane {
 
     /// Whether an attempt may start now.
     pub(super) fn blocked(&mut self, now: Instant) -> Option<Blocked> {
-        if self.queue.is_empty() || self.flights.len() >= self.cap as usize {
+        let Some(records) = self.next_len() else {
+            return Some(Blocked::Waiting);
+        };
+        if self.flights.len() >= self.cap as usize {
             return Some(Blocked::Waiting);
         }
         match self.breaker.gate(now) {
@@ -234,7 +332,8 @@ impl Lane {
         if self.client != Client::Ready {
             return Some(Blocked::NoClient);
         }
-        if let Some(until) = self.bucket.as_mut().and_then(|b| b.shut_until(now)) {
+        let bucket = self.bucket.as_mut();
+        if let Some(until) = bucket.and_then(|b| b.shut_until(now, records)) {
             return Some(Blocked::Until(until));
         }
         None
@@ -243,7 +342,7 @@ impl Lane {
     /// Takes note of an attempt that starts.
     pub(super) fn started(&mut self, flown: Flown, now: Instant) {
         if let Some(bucket) = &mut self.bucket {
-            bucket.take(now);
+            bucket.take(now, flown.items.len());
         }
         if self.breaker.gate(now) == Gate::Probe {
             self.breaker.probing();
@@ -262,12 +361,19 @@ impl Lane {
         self.last_answer = now;
         self.failing = false;
         if self.latency.is_none() {
-            self.cap = CAP_PROVEN;
+            self.cap = CAP_PROVEN.min(limits.lane_in_flight_max as f64);
         }
         self.latency = Some(self.latency.map_or(latency, |l| (l * 7 + latency) / 8));
         self.cap = (self.cap + 1.0).min(limits.lane_in_flight_max as f64);
         self.probe = None;
         self.breaker.succeeded(now);
+    }
+
+    /// The destination wants to be left alone for a while.
+    pub(super) fn hold(&mut self, now: Instant, asked: Duration) {
+        /// Longest time that one answer can shut a destination for.
+        const HOLD_MAX: Duration = Duration::from_secs(300);
+        self.hold_until = Some(now + asked.min(HOLD_MAX));
     }
 
     /// The destination failed.
@@ -277,13 +383,11 @@ impl Lane {
         self.probe = None;
         self.breaker.failed(now, spread);
         if let Some(asked) = asked {
-            /// Longest time that one answer can shut a destination for.
-            const HOLD_MAX: Duration = Duration::from_secs(300);
-            self.hold_until = Some(now + asked.min(HOLD_MAX));
+            self.hold(now, asked);
         }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.flights.is_empty() && self.client != Client::Connecting
+        self.is_empty() && self.flights.is_empty() && self.client != Client::Connecting
     }
 }

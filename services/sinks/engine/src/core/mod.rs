@@ -9,7 +9,14 @@
 //! hands its permit back and is counted apart: healthy lanes never wait for hanging ones. A lane's queue is bounded by how
 //! long a record would wait in it and by its share of the worker's memory; what does not fit goes to a retry tier and is
 //! settled there. Reading stops only when all lanes together hold as much as the worker may.
+//!
+//! **Batches.** Where a call carries several records, a lane collects them by group until a limit is reached (`batcher`). What
+//! waits for company waits by choice, so it may never be the reason to stop reading: together it may be half of what the
+//! worker holds, and beyond that the batches that are due next are closed early. Memory goes before age. What is under way
+//! is bounded in bytes as well, because a batch may be large. A batch is settled record by record like everything else, and
+//! until then its records hold the commit back: the window of a partition counts the age of batches in ([`Kind::stay_max`]).
 
+mod batcher;
 mod breaker;
 mod bucket;
 mod intake;
@@ -27,25 +34,75 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use pushrail_ledger::{Ledger, Receipt};
 use pushrail_schemas::config::Destination;
-use pushrail_sink_core::BatchLimits;
+use pushrail_sink_core::{BatchLimits, Batching};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use breaker::State as BreakerState;
-pub use item::{Cause, Conclusion, Effect, Flight, Item, Made, Next, Now, Source, Start, Target};
+pub use item::{
+    Cause, Conclusion, Effect, Flight, Item, Made, Next, Now, Source, Start, Target, Weight,
+};
 
 use crate::settings::Limits;
+use batcher::Open;
+use bucket::Bucket;
 use lane::{Client, Lane};
 use partition::Partition;
+use turns::Due;
 
 /// What the core has to know of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
+    /// What a destination gets that says nothing of batches, and the most that it may ask for.
     pub batch: BatchLimits,
+    pub batch_max: BatchLimits,
+    pub batching: Batching,
     pub timeout_default: Duration,
     pub timeout_max: Duration,
+}
+
+impl Kind {
+    fn is_single(&self) -> bool {
+        self.batch_max.is_single()
+    }
+
+    /// Longest time that a record which flows stays here: waiting for company, and under way.
+    pub fn stay_max(&self) -> Duration {
+        self.batch_max.age + self.timeout_max
+    }
+
+    /// What a call to this destination may carry. A call is never larger than a burst of the rate limit.
+    fn limits(&self, destination: &Destination) -> BatchLimits {
+        let BatchLimits {
+            mut records,
+            mut bytes,
+            mut age,
+        } = self.batch;
+        if let Some(asked) = &destination.batch {
+            records = asked.records.map_or(records, |n| n as usize);
+            bytes = asked.bytes.map_or(bytes, |n| n as usize);
+            age = asked
+                .age_ms
+                .map_or(age, |ms| Duration::from_millis(ms.into()));
+        }
+        let burst = destination.rate_limit.map_or(usize::MAX, Bucket::burst);
+        BatchLimits {
+            records: records.min(self.batch_max.records).min(burst).max(1),
+            bytes: bytes.min(self.batch_max.bytes),
+            age: age.min(self.batch_max.age),
+        }
+    }
+}
+
+/// What becomes of batches that have not been sent when their partition is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// What can be started at once is; the rest is the next owner's.
+    Flush,
+    /// The next owner's.
+    Leave,
 }
 
 /// See the module.
@@ -60,13 +117,20 @@ pub struct Core {
     ring: VecDeque<usize>,
     /// Lanes that are to be looked at again at a time.
     wakes: BinaryHeap<std::cmp::Reverse<(Instant, usize)>>,
+    /// When open batches have waited long enough. Those that were closed before are passed over.
+    dues: BinaryHeap<std::cmp::Reverse<Due>>,
     partitions: HashMap<i32, Partition>,
     epoch: u64,
     next_flight: u64,
+    next_batch: u64,
     queued: usize,
     queued_cost: usize,
+    /// What of that waits for company.
+    open: Open,
     active: usize,
+    active_cost: usize,
     overdue: usize,
+    overdue_cost: usize,
     ticked_at: Option<Instant>,
     rng: SmallRng,
     effects: VecDeque<Effect>,
@@ -78,14 +142,24 @@ pub struct Census {
     pub lanes: usize,
     pub queued: usize,
     pub queued_bytes: usize,
+    /// Of what is queued: records in batches that are still open.
+    pub batching: usize,
     pub active: usize,
     pub overdue: usize,
+    /// Of all that is under way.
+    pub in_flight_bytes: usize,
     pub breakers_open: usize,
     pub suspended: usize,
 }
 
 impl Core {
-    pub fn new(limits: Limits, kind: Kind, seed: u64) -> Self {
+    pub fn new(mut limits: Limits, kind: Kind, seed: u64) -> Self {
+        let calls_max = kind.batching.calls_max.max(1);
+        limits.lane_in_flight_max = limits.lane_in_flight_max.min(calls_max);
+        if !kind.is_single() {
+            // A first call with a whole batch is not slow when it takes a second: it uploads, or makes a table.
+            limits.overdue_after = limits.overdue_after.max(kind.timeout_default / 5);
+        }
         Core {
             limits,
             kind,
@@ -94,13 +168,18 @@ impl Core {
             by_destination: HashMap::new(),
             ring: VecDeque::new(),
             wakes: BinaryHeap::new(),
+            dues: BinaryHeap::new(),
             partitions: HashMap::new(),
             epoch: 0,
             next_flight: 0,
+            next_batch: 0,
             queued: 0,
             queued_cost: 0,
+            open: Open::default(),
             active: 0,
+            active_cost: 0,
             overdue: 0,
+            overdue_cost: 0,
             ticked_at: None,
             rng: SmallRng::seed_from_u64(seed),
             effects: VecDeque::new(),
@@ -119,37 +198,68 @@ impl Core {
             .insert(partition, Partition::new(self.epoch, ledger));
     }
 
-    /// A partition is to be given back: what waits of it is the next owner's, what is under way may still finish.
-    pub fn revoke(&mut self, partition: i32) {
+    /// A partition is to be given back: what is under way may still finish, and what waits of it is the next owner's, but for
+    /// batches that are flushed. Those count as under way: what a batch has waited for need not be waited for again.
+    pub fn revoke(&mut self, now: Instant, partition: i32, unsent: Unsent) {
         let Some(state) = self.partitions.get_mut(&partition) else {
             return;
         };
         state.revoking = true;
-        for lane in self.lanes.iter_mut().flatten() {
-            let cost = lane.queued_cost;
-            self.queued -= lane.remove(|item| item.source.partition == partition);
-            self.queued_cost -= cost - lane.queued_cost;
+        let limits = self.limits;
+        let of = |item: &Item| item.source.partition == partition;
+        for at in 0..self.lanes.len() {
+            let flushed = self.with_lane(at, |lane| {
+                let concerned = unsent == Unsent::Flush && lane.batches.iter().any(of);
+                if concerned {
+                    lane.keep_startable(now, &limits, of);
+                } else {
+                    lane.remove(of);
+                }
+                concerned
+            });
+            if flushed == Some(true) {
+                self.ring_up(at);
+            }
         }
     }
 
-    /// Whether attempts on records of the partition are under way.
+    /// Whether attempts on records of the partition are under way, or batches with them about to be.
     pub fn is_under_way(&self, partition: i32) -> bool {
         let of = |item: &Item| item.source.partition == partition && self.is_current(item.source);
-        self.lanes
-            .iter()
-            .flatten()
-            .flat_map(|l| &l.flights)
-            .any(|f| f.items.iter().any(of))
+        self.lanes.iter().flatten().any(|lane| {
+            lane.flights.iter().any(|f| f.items.iter().any(of)) || lane.batches.iter().any(of)
+        })
     }
 
     /// A partition is no longer ours: whatever still comes for it counts for nothing.
     pub fn release(&mut self, partition: i32) -> Option<Ledger> {
+        self.drop_waiting(partition);
         Some(self.partitions.remove(&partition)?.ledger)
+    }
+
+    fn drop_waiting(&mut self, partition: i32) {
+        for at in 0..self.lanes.len() {
+            self.with_lane(at, |lane| {
+                lane.remove(|item| item.source.partition == partition);
+            });
+        }
+    }
+
+    /// Closes every batch: nothing waits for company any more.
+    pub fn hurry(&mut self) {
+        if self.open.records == 0 {
+            return;
+        }
+        for at in 0..self.lanes.len() {
+            if self.with_lane(at, |lane| lane.batches.close_all()) == Some(true) {
+                self.ring_up(at);
+            }
+        }
     }
 
     /// Starts a partition over from its commit, after something of it could not be written.
     pub fn rewind(&mut self, partition: i32) -> Option<i64> {
-        self.revoke(partition);
+        self.drop_waiting(partition);
         let ledger = self.partitions.remove(&partition)?.ledger;
         let (offset, metadata) = (ledger.committable(), ledger.metadata(usize::MAX));
         self.assign(partition, Ledger::new(offset, &metadata));
@@ -166,7 +276,7 @@ impl Core {
             return None;
         }
         state.arrived += 1;
-        if !state.paused && state.is_too_far_ahead(&self.limits, self.kind.timeout_max) {
+        if !state.paused && state.is_too_far_ahead(&self.limits, self.kind.stay_max()) {
             state.paused = true;
             self.effects.push_back(Effect::Pause(partition));
         }
@@ -187,7 +297,7 @@ impl Core {
             return;
         };
         state.ledger.settle(source.offset);
-        if state.paused && state.has_caught_up(&self.limits, self.kind.timeout_max) {
+        if state.paused && state.has_caught_up(&self.limits, self.kind.stay_max()) {
             state.paused = false;
             self.effects.push_back(Effect::Resume(source.partition));
         }
@@ -231,8 +341,10 @@ impl Core {
             lanes: self.by_destination.len(),
             queued: self.queued,
             queued_bytes: self.queued_cost,
+            batching: self.open.records,
             active: self.active,
             overdue: self.overdue,
+            in_flight_bytes: self.active_cost + self.overdue_cost,
             breakers_open: breakers(|s| {
                 matches!(s, BreakerState::Open { .. } | BreakerState::HalfOpen)
             }),
@@ -245,14 +357,13 @@ impl Core {
         let Some(&at) = self.by_destination.get(&id) else {
             return;
         };
+        let waiting = self.take_waiting(at);
         let Some(lane) = self.lanes[at].as_mut() else {
             return;
         };
-        let waiting: Vec<Item> = std::iter::from_fn(|| lane.pop()).collect();
-        self.queued -= waiting.len();
-        self.queued_cost -= waiting.iter().map(Item::cost).sum::<usize>();
         if let Some(destination) = &destination {
-            lane.update(Arc::clone(destination), now.instant);
+            let limits = self.kind.limits(destination);
+            lane.update(Arc::clone(destination), limits, now.instant);
         }
         if lane.client == Client::Absent {
             self.effects.push_back(Effect::Forget { lane: at });
@@ -263,11 +374,32 @@ impl Core {
         }
     }
 
+    /// Lets `change` alter what waits in a lane, and keeps the sums.
+    fn with_lane<R>(&mut self, at: usize, change: impl FnOnce(&mut Lane) -> R) -> Option<R> {
+        let lane = self.lanes[at].as_mut()?;
+        let before = lane.waiting();
+        let result = change(lane);
+        let after = lane.waiting();
+        let sum = |all: &mut usize, before: usize, after: usize| *all = *all - before + after;
+        sum(&mut self.queued, before.records, after.records);
+        sum(&mut self.queued_cost, before.cost, after.cost);
+        let (was, is) = (before.open, after.open);
+        sum(&mut self.open.batches, was.batches, is.batches);
+        sum(&mut self.open.records, was.records, is.records);
+        sum(&mut self.open.cost, was.cost, is.cost);
+        Some(result)
+    }
+
+    fn take_waiting(&mut self, at: usize) -> Vec<Item> {
+        self.with_lane(at, Lane::take_all).unwrap_or_default()
+    }
+
     fn lane(&mut self, destination: &Arc<Destination>, now: Instant) -> usize {
         if let Some(at) = self.by_destination.get(&destination.destination_id) {
             return *at;
         }
-        let lane = Some(Lane::new(Arc::clone(destination), now));
+        let limits = self.kind.limits(destination);
+        let lane = Some(Lane::new(Arc::clone(destination), limits, now));
         let at = match self.free_lanes.pop() {
             Some(at) => {
                 self.lanes[at] = lane;

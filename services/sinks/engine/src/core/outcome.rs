@@ -7,7 +7,7 @@ use pushrail_schemas::config::Destination;
 use pushrail_sink_core::{Blame, Evidence, Fault, Outcome, Verdict};
 
 use super::item::{Cause, Conclusion, Effect, Flight, Item, Made, Next, Now, Target};
-use super::lane::{Client, Flown};
+use super::lane::{Client, Flown, Lane};
 use super::plan::{self, Standing};
 use super::{BreakerState, Core};
 
@@ -34,14 +34,15 @@ impl Core {
             Err(fault) => {
                 lane.client = Client::Absent;
                 // The first record tells its owner why; the others wait for a better time.
-                let Some(item) = lane.pop() else { return };
-                self.queued -= 1;
-                self.queued_cost -= item.cost();
+                let Some(Some(item)) = self.with_lane(at, Lane::pop) else {
+                    return;
+                };
                 let flown = Flown {
                     number: 0,
                     started: now.instant,
                     started_at_us: now.wall_ms * 1_000,
                     items: [item].into(),
+                    cost: 0,
                     overdue: false,
                 };
                 let verdict = match fault.blame {
@@ -72,8 +73,10 @@ impl Core {
         };
         if flown.overdue {
             self.overdue -= 1;
+            self.overdue_cost -= flown.cost;
         } else {
             self.active -= 1;
+            self.active_cost -= flown.cost;
         }
         self.judge(now, flight.lane, flown, outcome);
         self.ring_up(flight.lane);
@@ -86,7 +89,12 @@ impl Core {
         let latency = now.instant.duration_since(flown.started);
         let was_closed = lane.breaker.is_closed();
         match Mood::of(&outcome) {
-            Mood::Answered => lane.answered(now.instant, latency, &self.limits),
+            Mood::Answered { after } => {
+                lane.answered(now.instant, latency, &self.limits);
+                if let Some(after) = after {
+                    lane.hold(now.instant, after);
+                }
+            }
             Mood::Failed { after } => {
                 lane.failed(now.instant, after, rand::Rng::random(&mut self.rng))
             }
@@ -103,7 +111,7 @@ impl Core {
         let destination = Arc::clone(&lane.destination);
         let state = lane.breaker.state();
         let made = Made {
-            evidence: Arc::new(outcome.evidence),
+            evidence: Arc::new(of_all(outcome.evidence, &flown.items)),
             started_at_us: flown.started_at_us,
             latency,
         };
@@ -187,10 +195,25 @@ fn unjudged() -> Verdict {
     }
 }
 
+/// What is kept of the answer to a call. One to several records may quote any of them and is kept beside each, so that it
+/// could not be erased with one: where one of them is sealed, only the status is kept.
+fn of_all(evidence: Evidence, items: &[Item]) -> Evidence {
+    let is_sealed = |item: &Item| item.record.event.sealing().is_some();
+    match items.len() > 1 && items.iter().any(is_sealed) {
+        true => Evidence {
+            status_code: evidence.status_code,
+            ..Evidence::default()
+        },
+        false => evidence,
+    }
+}
+
 /// What an attempt says of its destination.
 enum Mood {
-    /// It is there: it took something, or refused a record.
-    Answered,
+    /// It is there: it took something, or refused a record. It may want what it did not take later.
+    Answered {
+        after: Option<Duration>,
+    },
     Failed {
         after: Option<Duration>,
     },
@@ -205,16 +228,19 @@ impl Mood {
         for verdict in &outcome.verdicts {
             match verdict {
                 Verdict::Suspend { .. } => return Mood::Suspended,
-                Verdict::Delivered | Verdict::Reject { .. } => mood = Mood::Answered,
+                Verdict::Delivered | Verdict::Reject { .. } => match mood {
+                    Mood::Nothing => mood = Mood::Answered { after: None },
+                    // Of what it did not take it has said when to come back.
+                    Mood::Failed { after } => mood = Mood::Answered { after },
+                    Mood::Answered { .. } | Mood::Suspended => {}
+                },
                 Verdict::Retry { fault, after } if fault.blame == Blame::Destination => {
-                    match mood {
+                    match &mut mood {
                         Mood::Nothing => mood = Mood::Failed { after: *after },
-                        Mood::Failed { after: known } => {
-                            mood = Mood::Failed {
-                                after: known.max(*after),
-                            }
+                        Mood::Failed { after: known } | Mood::Answered { after: known } => {
+                            *known = (*known).max(*after);
                         }
-                        Mood::Answered | Mood::Suspended => {}
+                        Mood::Suspended => {}
                     }
                 }
                 Verdict::Retry { .. } => {}

@@ -35,12 +35,12 @@ impl Partition {
         self.rate += (now - self.rate) * 0.2;
     }
 
-    pub(super) fn is_too_far_ahead(&self, limits: &Limits, timeout_max: Duration) -> bool {
-        self.ledger.window() >= limits.window(self.rate, timeout_max)
+    pub(super) fn is_too_far_ahead(&self, limits: &Limits, stay_max: Duration) -> bool {
+        self.ledger.window() >= limits.window(self.rate, stay_max)
     }
 
     /// Half way back: a partition must not be paused and resumed record by record.
-    pub(super) fn has_caught_up(&self, limits: &Limits, timeout_max: Duration) -> bool {
-        self.ledger.window() <= limits.window(self.rate, timeout_max) / 2
+    pub(super) fn has_caught_up(&self, limits: &Limits, stay_max: Duration) -> bool {
+        self.ledger.window() <= limits.window(self.rate, stay_max) / 2
     }
 }

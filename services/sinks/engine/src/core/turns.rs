@@ -4,18 +4,66 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrail_sink_core::Batch;
-
-use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::Core;
-use super::item::{Cause, Effect, Flight, Item, Now, Start};
+use super::item::{Cause, Effect, Flight, Now, Start};
 use super::lane::{Blocked, Client, Flown, Lane};
-use tokio::time::Instant;
 
 /// What a lane may send in its turn, in bytes: a few records, so that a round is short.
 const QUANTUM: usize = 8 * 1024;
 
+/// When an open batch has waited long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Due {
+    at: Instant,
+    number: u64,
+    lane: usize,
+    group: u64,
+}
+
 impl Core {
+    /// Remembers when a batch that was just opened is due.
+    pub(super) fn due_at(&mut self, at: Instant, number: u64, lane: usize, group: u64) {
+        let due = Due {
+            at,
+            number,
+            lane,
+            group,
+        };
+        self.dues.push(std::cmp::Reverse(due));
+        // Most batches of a busy destination are full long before they are due.
+        if self.dues.len() > 4 * self.open.batches + 1_024 {
+            let lanes = &self.lanes;
+            self.dues.retain(|std::cmp::Reverse(due)| {
+                let lane = lanes[due.lane].as_ref();
+                lane.is_some_and(|lane| lane.batches.is_open(due.group, due.number))
+            });
+        }
+    }
+
+    /// Closes the batches that have waited long enough, and where too much waits for company, those that are due next.
+    fn close_due(&mut self, now: Instant) {
+        while let Some(&std::cmp::Reverse(due)) = self.dues.peek() {
+            let too_much = self.open.records > self.limits.queued_records_max / 2
+                || self.open.cost > self.limits.queued_bytes_max / 2;
+            if due.at > now && !too_much {
+                break;
+            }
+            self.dues.pop();
+            let closed = self.with_lane(due.lane, |lane| {
+                lane.batches.close_number(due.group, due.number)
+            });
+            if closed == Some(true) {
+                self.ring_up(due.lane);
+            }
+        }
+    }
+
+    fn has_permit(&self) -> bool {
+        self.active < self.limits.active_max && self.active_cost < self.limits.active_bytes_max
+    }
+
     /// Puts a lane into the round, if it is not in it.
     pub(super) fn ring_up(&mut self, at: usize) {
         if let Some(lane) = self.lanes[at].as_mut().filter(|l| !l.in_ring) {
@@ -33,7 +81,8 @@ impl Core {
             self.wakes.pop();
             self.ring_up(at);
         }
-        while self.active < self.limits.active_max {
+        self.close_due(now.instant);
+        while self.has_permit() {
             let Some(at) = self.ring.pop_front() else {
                 break;
             };
@@ -47,14 +96,11 @@ impl Core {
         };
         lane.deficit += QUANTUM;
         loop {
-            match self.lanes[at]
-                .as_mut()
-                .and_then(|lane| self.kind.ready(lane, now.instant))
-            {
-                None => {}
-                Some(blocked) => return self.sit_out(at, blocked),
+            let lane = self.lanes[at].as_mut();
+            if let Some(blocked) = lane.and_then(|lane| lane.blocked(now.instant)) {
+                return self.sit_out(at, blocked);
             }
-            if self.active >= self.limits.active_max {
+            if !self.has_permit() {
                 // Its turn goes on when there is a permit.
                 return self.ring.push_front(at);
             }
@@ -92,21 +138,12 @@ impl Core {
 
     /// Starts one attempt; says what it cost.
     fn start(&mut self, now: Now, at: usize) -> usize {
+        let Some(Some((items, cost))) = self.with_lane(at, Lane::next_call) else {
+            return 0;
+        };
         let Some(lane) = self.lanes[at].as_mut() else {
             return 0;
         };
-        let (mut items, mut cost) = (SmallVec::<[Item; 1]>::new(), 0);
-        while let Some(next) = lane.queue.front() {
-            let fits = items.len() < self.kind.batch.records
-                && (items.is_empty() || cost + next.cost() <= self.kind.batch.bytes);
-            if !fits {
-                break;
-            }
-            cost += next.cost();
-            items.extend(lane.pop());
-        }
-        self.queued -= items.len();
-        self.queued_cost -= cost;
         self.next_flight += 1;
         let number = self.next_flight;
         let batch: Batch = items.iter().map(|item| Arc::clone(&item.record)).collect();
@@ -121,11 +158,13 @@ impl Core {
             started: now.instant,
             started_at_us: now.wall_ms * 1_000,
             items,
+            cost,
             overdue: false,
         };
         let destination = Arc::clone(&lane.destination);
         lane.started(flown, now.instant);
         self.active += 1;
+        self.active_cost += cost;
         self.effects.push_back(Effect::Start(Start {
             flight: Flight { lane: at, number },
             destination,
@@ -156,10 +195,13 @@ impl Core {
         for flown in lane.flights.iter_mut().filter(|f| !f.overdue) {
             if now.instant.duration_since(flown.started) >= overdue_after
                 && self.overdue < self.limits.overdue_max
+                && self.overdue_cost < self.limits.overdue_bytes_max
             {
                 flown.overdue = true;
                 self.active -= 1;
+                self.active_cost -= flown.cost;
                 self.overdue += 1;
+                self.overdue_cost += flown.cost;
             }
         }
         if lane.is_stalled(now.instant, &self.limits) {
@@ -176,28 +218,11 @@ impl Core {
 
     /// When [`Core::pump`] has something to do by itself.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.wakes.peek().map(|std::cmp::Reverse((time, _))| *time)
+        let wake = self.wakes.peek().map(|std::cmp::Reverse((time, _))| *time);
+        let due = self.dues.peek().map(|std::cmp::Reverse(due)| due.at);
+        wake.into_iter().chain(due).min()
     }
 }
 
 /// A lane whose breaker is not closed is remembered longer, so that its pause is not forgotten with it.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-impl super::Kind {
-    /// Whether the lane can start an attempt: `None` when it can.
-    fn ready(&self, lane: &mut Lane, now: Instant) -> Option<Blocked> {
-        if let Some(blocked) = lane.blocked(now) {
-            return Some(blocked);
-        }
-        let batch = &self.batch;
-        if batch.records <= 1
-            || lane.queue.len() >= batch.records
-            || lane.queued_cost >= batch.bytes
-        {
-            return None;
-        }
-        let oldest = lane.queue.front().map_or(now, |item| item.received_at);
-        let due = oldest + batch.age;
-        (due > now).then_some(Blocked::Until(due))
-    }
-}

@@ -20,6 +20,7 @@ use pushrail_sink_core::{Batch, ErasedClient, Evidence, Fault, Outcome, Record, 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::sealed::Gone;
 use crate::core::{Flight, Start, Target};
 
 /// How much later than its deadline an adapter may end by itself before it is cut off.
@@ -127,7 +128,8 @@ impl Attempts {
         }
     }
 
-    pub(super) fn start(&self, start: Start, now: Instant) {
+    /// `gone` is what of the batch that was to be sent is not in it any more; its verdict is added to those of the others.
+    pub(super) fn start(&self, start: Start, gone: Vec<Gone>, now: Instant) {
         let Start {
             flight,
             destination,
@@ -140,8 +142,8 @@ impl Attempts {
         let client = client.filter(|(to, _)| *to == Target::of(&destination));
         let records = batch.len();
         let sending = match client {
-            Some((_, client)) => Arc::clone(client).attempt(batch, deadline),
-            None => {
+            Some((_, client)) if records > 0 => Arc::clone(client).attempt(batch, deadline),
+            _ => {
                 let detail = "The destination changed at this very moment.";
                 let outcome = every(records, &Fault::us("no_client", detail));
                 Box::pin(std::future::ready(outcome))
@@ -154,6 +156,7 @@ impl Attempts {
             records,
             sending: Some(sending),
             spans,
+            gone,
             waker: None,
         });
     }
@@ -168,6 +171,7 @@ struct Attempt {
     /// `None` once it has been cut off.
     sending: Option<BoxFuture<'static, Outcome>>,
     spans: Vec<Option<Span>>,
+    gone: Vec<Gone>,
     /// Wakes it when it is cut off.
     waker: Option<Waker>,
 }
@@ -198,8 +202,13 @@ impl Future for Attempt {
 }
 
 impl Attempt {
-    fn ended(&mut self, outcome: Outcome) -> Done {
+    fn ended(&mut self, mut outcome: Outcome) -> Done {
         end(std::mem::take(&mut self.spans), &outcome);
+        for Gone { at, fault } in self.gone.drain(..) {
+            let verdict = Verdict::Retry { fault, after: None };
+            let at = at.min(outcome.verdicts.len());
+            outcome.verdicts.insert(at, verdict);
+        }
         Done::Finished {
             flight: self.flight,
             started: self.started,

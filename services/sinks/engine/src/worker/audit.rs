@@ -1,8 +1,11 @@
 //! From a conclusion to its audit record.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pushrail_clock as clock;
 use pushrail_privacy::{Privacy, Shown};
 use pushrail_schemas::attempt::{Attempt, Outcome};
+use pushrail_shred::{PayloadKey, part};
 use rand::Rng;
 use uuid::Uuid;
 
@@ -26,25 +29,62 @@ pub(super) fn outcome(conclusion: &Conclusion) -> Option<Outcome> {
     }
 }
 
-/// Appends the record to `out`, as far as `privacy` shows it.
+/// How much of a delivery is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Showing<'a> {
+    pub(super) privacy: &'a Privacy,
+    /// Of an event that is sealed, where it is there.
+    pub(super) key: Option<&'a PayloadKey>,
+}
+
+/// Appends the record to `out`, as far as it may be shown; sealed where the event is.
 pub(super) fn write(
     conclusion: &Conclusion,
     outcome: Outcome,
-    privacy: &Privacy,
+    showing: Showing<'_>,
     kind: &str,
     schema_id: u32,
     rng: &mut impl Rng,
     out: &mut Vec<u8>,
 ) {
     let (record, delivery) = (&conclusion.item.record, &conclusion.item.record.delivery);
+    let Showing { privacy, key } = showing;
     let made = conclusion.attempt.as_ref();
     let evidence = made.map(|m| &m.evidence);
     // What waits is shown when it is tried. Sealing costs several times what delivering does, so it is done once: an
     // earlier attempt has it on record.
     let shown = outcome != Outcome::Queued && !(privacy.seals() && delivery.attempt > 0);
-    let shown = match shown {
-        true => privacy.payload(record.event.payload()),
-        false => Shown::OMITTED,
+    let sealing = record.event.sealing();
+    let shown = match (shown, sealing) {
+        (true, None) => privacy.payload(record.event.payload()),
+        (true, Some(_)) => privacy.sealed(record.event.payload(), key),
+        (false, _) => Shown::OMITTED,
+    };
+    let headers = privacy.response(evidence.and_then(|e| e.headers.as_deref()));
+    let excerpt = privacy.response(evidence.map(|e| &*e.excerpt).filter(|e| !e.is_empty()));
+    let fault = conclusion.fault.as_ref();
+    // What was answered, and what was put together of it, may repeat what was sent.
+    let (sealed_headers, sealed_excerpt) = match sealing {
+        None => (None, None),
+        Some(_) => (
+            headers.and_then(|text| {
+                let sealed = key?.sealed(part::RESPONSE_HEADERS, text.as_bytes());
+                Some(STANDARD.encode(sealed.ok()?))
+            }),
+            excerpt.and_then(|bytes| key?.sealed(part::RESPONSE_EXCERPT, bytes).ok()),
+        ),
+    };
+    let (headers, excerpt, error) = match sealing {
+        None => (
+            headers,
+            excerpt,
+            fault.and_then(|f| privacy.error(&f.detail)),
+        ),
+        Some(_) => (
+            sealed_headers.as_deref(),
+            sealed_excerpt.as_deref(),
+            fault.and_then(|f| Privacy::OFF.error(&f.detail)),
+        ),
     };
     Attempt {
         attempt_id: uuid::Builder::from_random_bytes(rng.random()).into_uuid(),
@@ -64,12 +104,9 @@ pub(super) fn write(
         latency_us: made.map_or(0, |m| {
             i64::try_from(m.latency.as_micros()).unwrap_or(i64::MAX)
         }),
-        error: conclusion
-            .fault
-            .as_ref()
-            .and_then(|f| privacy.error(&f.detail)),
-        response_headers: privacy.response(evidence.and_then(|e| e.headers.as_deref())),
-        response_excerpt: privacy.response(evidence.map(|e| &*e.excerpt).filter(|e| !e.is_empty())),
+        error,
+        response_headers: headers,
+        response_excerpt: excerpt,
         payload: shown.payload.as_deref(),
         payload_form: shown.form,
         next_attempt_at_us: match conclusion.next {
@@ -83,6 +120,8 @@ pub(super) fn write(
         replay_id: delivery.replay_id,
         traceparent: delivery.traceparent.as_deref(),
         received_at_us: Some(record.event.received_at_us()),
+        subject_id: record.event.subject_id(),
+        sealing,
     }
     .encode(schema_id, out);
 }

@@ -1,10 +1,12 @@
-//! Does what the core decides: one thread with its consumer, producer, clients and attempts.
+//! Does what the core decides: one thread with its consumer, clients and attempts, and beside it one that writes.
 
 mod attempts;
 mod audit;
 mod outbox;
 mod partitions;
 mod poison;
+mod sealed;
+mod writer;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,19 +21,21 @@ use pushrail_kafka::{Consumer, Error, Polled};
 use pushrail_schemas::config::Destination;
 use pushrail_schemas::headers::Delivery;
 use pushrail_schemas::{Event, wire};
+use pushrail_shred::Lookup;
 use pushrail_sink_core::erased::BoxFuture;
-use pushrail_sink_core::{ErasedClient, Fault, Info, Record};
+use pushrail_sink_core::{Batching, ErasedClient, Fault, Info, Record};
 use pushrail_topology::topics;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::core::{Core, Effect, Item, Kind, Now, Target};
+use crate::core::{Core, Effect, Item, Kind, Now, Start, Target, Weight};
 use crate::metrics::{Metrics, Shown};
 use crate::settings::Settings;
 use attempts::{Attempts, Done};
 use outbox::Outbox;
 use partitions::Partitions;
+use sealed::Closed;
 
 /// Records read before completions are looked at and attempts get a turn.
 const BURST: usize = 64;
@@ -43,6 +47,10 @@ pub trait Destinations: Send + Sync + 'static {
     fn get(&self, id: Uuid) -> Option<Arc<Destination>>;
     /// Each call of what it gives takes the id of one destination that has changed since; `None` when there is none.
     fn changes(&self) -> Changes;
+    /// The key of a delivery's event, where that is sealed. Whoever has no keys knows none.
+    fn key(&self, _delivery: &Delivery, _event: &Event) -> Lookup {
+        Lookup::Unknown
+    }
     /// Makes a client for this version, on the thread that will use it.
     fn connect(
         &self,
@@ -57,12 +65,15 @@ pub type Changes = Box<dyn FnMut() -> Option<Uuid> + Send>;
 pub async fn run(
     settings: Settings,
     info: &Info,
+    batching: Batching,
     destinations: Arc<dyn Destinations>,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
     let kind = Kind {
         batch: info.batch,
+        batch_max: info.batch_max,
+        batching,
         timeout_default: info.timeout_default,
         timeout_max: info.timeout_max,
     };
@@ -126,7 +137,14 @@ impl<'a> Worker<'a> {
         let seed = rand::random();
         Ok(Worker {
             core: Core::new(settings.limits, kind, seed),
-            outbox: Outbox::new(settings, &client_id, metrics.clone(), seed)?,
+            outbox: Outbox::new(
+                settings,
+                &client_id,
+                metrics.clone(),
+                seed,
+                Arc::clone(&destinations),
+                consumer.waker(),
+            )?,
             attempts: Attempts::new(consumer.waker()),
             partitions: Partitions::new(&topic, settings),
             changes: destinations.changes(),
@@ -219,7 +237,7 @@ impl<'a> Worker<'a> {
     fn next_wake(&self) -> Instant {
         let mut wake = self.next_tick;
         wake = wake.min(self.core.next_wake().unwrap_or(wake));
-        if self.outbox.outstanding() > 0 || self.partitions.is_revoking() {
+        if self.partitions.is_revoking() {
             wake = wake.min(Instant::now() + Duration::from_millis(2));
         }
         wake
@@ -293,10 +311,11 @@ impl<'a> Worker<'a> {
                     self.metrics.records.inc();
                     match self.record(&message) {
                         Ok(record) => {
-                            let item = Item {
+                            let mut item = Item {
                                 source,
                                 record: Arc::new(record),
                                 received_at: now.instant,
+                                weight: Weight::default(),
                             };
                             if self
                                 .partitions
@@ -306,7 +325,19 @@ impl<'a> Worker<'a> {
                                 continue;
                             }
                             let destination = self.destinations.get(item.destination_id());
-                            self.core.receive(now, item, destination.as_ref());
+                            match sealed::opened(&item.record, &*self.destinations) {
+                                Ok(opened) => {
+                                    let opened = opened.as_ref().unwrap_or(&item.record);
+                                    item.weight = self.core.weigh(opened);
+                                    self.core.receive(now, item, destination.as_ref());
+                                }
+                                Err(Closed::Erased) => self.core.erased(item),
+                                Err(Closed::Unknown) => self.core.keyless(now, item),
+                            }
+                            if self.partitions.is_alone(&self.core, now.instant) {
+                                // A suspect that waited for company would not be found.
+                                self.core.hurry();
+                            }
                         }
                         Err(problem) => self.outbox.unreadable(source, &message, &problem),
                     }
@@ -357,13 +388,15 @@ impl<'a> Worker<'a> {
     }
 
     fn carry_out(&mut self, now: Instant) -> Result<(), Error> {
-        self.outbox.send_rest();
         while let Some(effect) = self.core.next_effect() {
             match effect {
-                Effect::Start(start) => self.attempts.start(start, now),
+                Effect::Start(start) => {
+                    let (batch, gone) = sealed::in_clear(start.batch, &*self.destinations);
+                    self.attempts.start(Start { batch, ..start }, gone, now);
+                }
                 Effect::Conclude(conclusion) => {
                     let current = self.core.is_current(conclusion.item.source);
-                    self.outbox.conclude(*conclusion, current);
+                    self.outbox.conclude(conclusion, current);
                 }
                 Effect::Connect { lane, destination } => {
                     let client = self.destinations.connect(&destination);
@@ -375,6 +408,7 @@ impl<'a> Worker<'a> {
                 Effect::Resume(partition) => self.partitions.resume(partition, &self.consumer)?,
             }
         }
+        self.outbox.hand_over();
         Ok(())
     }
 

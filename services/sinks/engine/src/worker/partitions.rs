@@ -2,7 +2,8 @@
 //!
 //! A revoked partition is given back only when its attempts have ended and all that was written for it is acknowledged, or
 //! its time is up; then its last commit is made, synchronously, while it is still ours. So a planned hand-over repeats
-//! nothing. The next owner reads the commit's metadata before its first record.
+//! nothing. Batches that wait for company are sent before the hand-over, as far as that can begin at once; the rest is not
+//! settled, and the next owner's. The next owner reads the commit's metadata before its first record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::poison::Watch;
-use crate::core::{Core, Source};
+use crate::core::{Core, Source, Unsent};
 use crate::settings::Settings;
 
 /// How long the broker may take to say where the group stands.
@@ -109,7 +110,14 @@ impl Partitions {
         deadline: Instant,
         core: &mut Core,
     ) {
-        list.iter().for_each(|tp| core.revoke(tp.partition));
+        let now = Instant::now();
+        let unsent = if deadline > now {
+            Unsent::Flush
+        } else {
+            Unsent::Leave
+        };
+        list.iter()
+            .for_each(|tp| core.revoke(now, tp.partition, unsent));
         if !list.is_empty() {
             self.revoking.push((list, deadline));
         }

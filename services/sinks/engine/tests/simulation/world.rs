@@ -1,5 +1,8 @@
 //! A world for the core: see `simulation.rs`.
 
+#[path = "judge.rs"]
+mod judge;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,10 +14,12 @@ use pushrail_schemas::config::{Destination, PayloadMode, RetryPolicy, State};
 use pushrail_schemas::event::Parts;
 use pushrail_schemas::headers::{Delivery, Origin};
 use pushrail_schemas::{Event, identity};
-use pushrail_sink_core::{Batch, BatchLimits, Evidence, Fault, Outcome, Record, Verdict};
+use pushrail_sink_core::{
+    Batch, BatchLimits, Batching, Evidence, Fault, Outcome, Record, Verdict, group_of,
+};
 use pushrail_sink_engine::Limits;
 use pushrail_sink_engine::core::{
-    Census, Conclusion, Core, Effect, Flight, Item, Kind, Next, Now, Source, Target,
+    Census, Conclusion, Core, Effect, Flight, Item, Kind, Next, Now, Source, Target, Unsent,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -39,6 +44,8 @@ pub(crate) enum Temper {
     Flaky,
     /// Refuses some records for good.
     Refuse,
+    /// Takes some records of a call, and the others later.
+    Throttle,
     /// Answers 410: wants nothing any more.
     Gone,
 }
@@ -70,8 +77,8 @@ enum Happening {
     Commit,
 }
 
-/// What is on its way, and whether it has been taken.
-type Flying = (Batch, bool);
+/// What is on its way, and what of it has been taken.
+type Flying = (Batch, Vec<bool>);
 
 /// See the module.
 pub(crate) struct World {
@@ -79,6 +86,7 @@ pub(crate) struct World {
     start: Instant,
     at: Duration,
     wall_offset_ms: i64,
+    kind: Kind,
     core: Core,
     /// Rises with each crash: what belongs to an earlier process comes to nothing.
     generation: u64,
@@ -102,25 +110,58 @@ pub(crate) struct World {
     worst_wait: Duration,
     healthy_deferrals: usize,
     unconcluded: HashSet<Source>,
+    /// Attempts of each delivery that has ended.
+    attempts: HashMap<Uuid, u32>,
+    /// Calls that reached a destination, by the deliveries in them.
+    pub(crate) calls: Vec<Vec<Uuid>>,
+    /// Times that a partition was paused.
+    pub(crate) pauses: usize,
+    /// What was written for the records of one call is acknowledged at one time.
+    pub(crate) acks_together: bool,
     pub(crate) peak: Census,
 }
 
-fn kind() -> Kind {
+/// One record a call.
+pub(crate) fn single() -> Kind {
     Kind {
         batch: BatchLimits::SINGLE,
+        batch_max: BatchLimits::SINGLE,
+        batching: Batching {
+            group: |_| 0,
+            weigh: |record| record.event.value().len(),
+            calls_max: 64,
+        },
         timeout_default: TIMEOUT,
         timeout_max: Duration::from_secs(30),
     }
 }
 
+/// Several records a call, in two groups a destination.
+pub(crate) fn batching(batch: BatchLimits) -> Kind {
+    Kind {
+        batch,
+        batch_max: batch,
+        batching: Batching {
+            group: |record| group_of(record.event.event_id().as_u128() % 2),
+            ..single().batching
+        },
+        ..single()
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64, partitions: usize) -> Self {
+        World::of(single(), seed, partitions)
+    }
+
+    pub(crate) fn of(kind: Kind, seed: u64, partitions: usize) -> Self {
         let mut world = World {
             rng: SmallRng::seed_from_u64(seed),
             start: Instant::now(),
             at: Duration::ZERO,
             wall_offset_ms: 1_700_000_000_000,
-            core: Core::new(Limits::default(), kind(), seed),
+            core: Core::new(Limits::default(), kind, seed),
+            kind,
             generation: 0,
             log: vec![Vec::new(); partitions],
             read: vec![0; partitions],
@@ -142,6 +183,10 @@ impl World {
             worst_wait: Duration::ZERO,
             healthy_deferrals: 0,
             unconcluded: HashSet::new(),
+            attempts: HashMap::new(),
+            calls: Vec::new(),
+            pauses: 0,
+            acks_together: false,
             peak: Census::default(),
         };
         world.assign();
@@ -172,6 +217,7 @@ impl World {
                 ..RetryPolicy::default()
             },
             rate_limit: None,
+            batch: None,
             payload_mode: PayloadMode::Full,
             payload_mode_inherited: false,
             timeout_ms: None,
@@ -209,6 +255,8 @@ impl World {
             payload: b"{}",
             metadata: b"{}",
             received_at_us: 0,
+            subject_id: None,
+            sealing: None,
         };
         parts.encode(1, &mut value);
         let delivery = Delivery {
@@ -319,7 +367,7 @@ impl World {
                 if generation == self.generation
                     && let Some((batch, delivered)) = self.flights.remove(&flight)
                 {
-                    let outcome = self.outcome(&batch, delivered);
+                    let outcome = self.outcome(&batch, &delivered);
                     self.core.finished(
                         now,
                         Flight {
@@ -351,6 +399,8 @@ impl World {
         self.peak.queued = self.peak.queued.max(census.queued);
         self.peak.active = self.peak.active.max(census.active);
         self.peak.overdue = self.peak.overdue.max(census.overdue);
+        self.peak.queued_bytes = self.peak.queued_bytes.max(census.queued_bytes);
+        self.peak.in_flight_bytes = self.peak.in_flight_bytes.max(census.in_flight_bytes);
     }
 
     fn read_log(&mut self) {
@@ -378,6 +428,7 @@ impl World {
                 };
                 let item = Item {
                     source,
+                    weight: self.core.weigh(&record),
                     record: Arc::new(record),
                     received_at: now.instant,
                 };
@@ -392,8 +443,7 @@ impl World {
         let mut rest = Vec::new();
         while let Some(effect) = self.core.next_effect() {
             match effect {
-                Effect::Pause(partition) => _ = self.paused.insert(partition),
-                Effect::Resume(partition) => _ = self.paused.remove(&partition),
+                effect @ (Effect::Pause(_) | Effect::Resume(_)) => self.carry_out_one(effect),
                 other => rest.push(other),
             }
         }
@@ -431,9 +481,11 @@ impl World {
                         self.worst_wait = self.worst_wait.max(wait);
                     }
                 }
+                self.assert_batch(&start.batch);
                 let latency = self.latency(temper);
                 let flight = (start.flight.lane, start.flight.number);
-                self.flights.insert(flight, (start.batch, false));
+                let taken = vec![false; start.batch.len()];
+                self.flights.insert(flight, (start.batch, taken));
                 let generation = self.generation;
                 self.plan(
                     self.at + latency.mul_f64(0.5),
@@ -445,7 +497,10 @@ impl World {
                 );
             }
             Effect::Conclude(conclusion) => self.conclude(*conclusion),
-            Effect::Pause(partition) => _ = self.paused.insert(partition),
+            Effect::Pause(partition) => {
+                self.pauses += 1;
+                self.paused.insert(partition);
+            }
             Effect::Resume(partition) => _ = self.paused.remove(&partition),
             Effect::Forget { .. } => {}
         }
@@ -476,26 +531,28 @@ impl World {
         let Some((batch, _)) = self.flights.get(&flight).cloned() else {
             return;
         };
+        let ids = batch.iter().map(|r| r.delivery.delivery_id);
+        self.calls.push(ids.collect());
         let temper = self.temper(batch[0].delivery.destination_id);
-        let takes = match temper {
+        let takes_all = self.rng.random();
+        let takes = |rng: &mut SmallRng, record: &Record| match temper {
             Temper::Well | Temper::Slow => true,
             Temper::Hang | Temper::Fail | Temper::Gone => false,
-            Temper::Flaky => self.rng.random(),
-            Temper::Refuse => !batch[0].delivery.event_id.as_u128().is_multiple_of(3),
+            Temper::Flaky => takes_all,
+            Temper::Throttle => rng.random_bool(0.7),
+            Temper::Refuse => !refused(record.delivery.event_id),
         };
-        if takes {
-            for record in batch.iter() {
-                *self
-                    .delivered
-                    .entry(record.delivery.delivery_id)
-                    .or_default() += 1;
-            }
-            self.flights.insert(flight, (batch, true));
+        let taken: Vec<bool> = batch.iter().map(|r| takes(&mut self.rng, r)).collect();
+        for (record, _) in batch.iter().zip(&taken).filter(|(_, taken)| **taken) {
+            let times = self.delivered.entry(record.delivery.delivery_id);
+            *times.or_default() += 1;
         }
+        self.flights.insert(flight, (batch, taken));
     }
 
-    fn outcome(&mut self, batch: &Batch, delivered: bool) -> Outcome {
-        let verdict = match (delivered, self.temper(batch[0].delivery.destination_id)) {
+    fn outcome(&mut self, batch: &Batch, taken: &[bool]) -> Outcome {
+        let temper = self.temper(batch[0].delivery.destination_id);
+        let verdict = |taken: &bool| match (*taken, temper) {
             (true, _) => Verdict::Delivered,
             (false, Temper::Refuse) => Verdict::Reject {
                 fault: Fault::record("http_400", "no"),
@@ -509,7 +566,7 @@ impl World {
             },
         };
         Outcome {
-            verdicts: batch.iter().map(|_| verdict.clone()).collect(),
+            verdicts: taken.iter().map(verdict).collect(),
             evidence: Evidence::default(),
         }
     }
@@ -533,9 +590,14 @@ impl World {
         if attempt.is_some() {
             delivery.attempt = item.record.attempt;
             delivery.deferrals = 0;
+            self.attempts.insert(id, item.record.attempt);
         }
         // The copy is in the broker's hands a little before we hear of it, or, at a crash, without our ever hearing.
-        let ack_at = self.at + Duration::from_millis(self.rng.random_range(1..8));
+        let ack_ms = match self.acks_together {
+            true => 4,
+            false => self.rng.random_range(1..8),
+        };
+        let ack_at = self.at + Duration::from_millis(ack_ms);
         match next {
             Next::Delivered => {}
             Next::Dead { .. } => _ = self.dead.insert(id),
@@ -610,14 +672,15 @@ impl World {
         self.generation += 1;
         self.flights.clear();
         self.unconcluded.clear();
-        self.core = Core::new(Limits::default(), kind(), self.rng.random());
+        self.core = Core::new(Limits::default(), self.kind, self.rng.random());
         self.assign();
     }
 
     /// All partitions move to another process in good order.
     pub(crate) fn hand_over(&mut self) {
         for partition in 0..self.log.len() as i32 {
-            self.core.revoke(partition);
+            let now = self.now().instant;
+            self.core.revoke(now, partition, Unsent::Flush);
         }
         let deadline = self.at + Duration::from_secs(20);
         while self.at < deadline && (0..self.log.len() as i32).any(|p| self.core.is_under_way(p)) {
@@ -628,44 +691,9 @@ impl World {
         self.commit();
         self.crash();
     }
+}
 
-    pub(crate) fn assert_conserved(&self) {
-        for id in &self.published {
-            assert!(
-                self.delivered.contains_key(id) || self.dead.contains(id),
-                "{id} is lost"
-            );
-        }
-    }
-
-    pub(crate) fn assert_no_duplicates(&self) {
-        for (id, times) in &self.delivered {
-            assert_eq!(*times, 1, "{id} was delivered {times} times");
-            assert!(!self.dead.contains(id), "{id} is both delivered and dead");
-        }
-    }
-
-    pub(crate) fn assert_duplicates_were_under_way_at_a_crash(&self) {
-        for (id, times) in &self.delivered {
-            assert!(
-                *times == 1 || self.under_way_at_crash.contains(id),
-                "{id} was delivered {times} times"
-            );
-        }
-    }
-
-    /// Longest time from publication to the first attempt at a destination that is well.
-    pub(crate) fn worst_wait_of_the_healthy(&self) -> Duration {
-        self.worst_wait
-    }
-
-    /// Deliveries that neither ended well nor as dead letters yet.
-    pub(crate) fn owed(&self) -> usize {
-        let ended = |id: &&Uuid| self.delivered.contains_key(*id) || self.dead.contains(*id);
-        self.published.iter().filter(|id| !ended(id)).count()
-    }
-
-    pub(crate) fn deferrals_of_the_healthy(&self) -> usize {
-        self.healthy_deferrals
-    }
+/// What a destination that refuses refuses.
+pub(crate) fn refused(event_id: Uuid) -> bool {
+    event_id.as_u128().is_multiple_of(3)
 }

@@ -1,5 +1,7 @@
 //! Framing by the table, bodies however they are cut, and the whole against hyper.
 
+use tokio::net::TcpStream;
+
 use super::*;
 
 fn head(text: &str) -> Result<Option<(usize, Head)>, Failure> {
@@ -97,7 +99,7 @@ async fn receiving(pieces: Vec<Vec<u8>>) -> Connection {
             tokio::task::yield_now().await;
         }
     });
-    Connection::plain(TcpStream::connect(address).await.unwrap())
+    Connection::over(Stream::Plain(TcpStream::connect(address).await.unwrap()))
 }
 
 const ALL: Appetite = Appetite {
@@ -152,7 +154,8 @@ async fn an_answer_that_comes_before_the_request_is_taken_is_read() {
         stream.write_all(answer).await.unwrap();
         stream
     });
-    let mut connection = Connection::plain(TcpStream::connect(address).await.unwrap());
+    let mut connection =
+        Connection::over(Stream::Plain(TcpStream::connect(address).await.unwrap()));
     // More than the sockets hold, and nobody reads it.
     let head = connection.exchange(&vec![b'x'; 64 << 20]).await.unwrap();
     assert_eq!((head.status, head.keep), (413, None));
@@ -163,7 +166,8 @@ async fn an_answer_that_comes_before_the_request_is_taken_is_read() {
 async fn a_request_that_never_left_is_told_from_one_that_may_have() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut connection = Connection::plain(TcpStream::connect(address).await.unwrap());
+    let mut connection =
+        Connection::over(Stream::Plain(TcpStream::connect(address).await.unwrap()));
     drop(listener.accept().await.unwrap());
     while connection.is_quiet() {
         tokio::task::yield_now().await;

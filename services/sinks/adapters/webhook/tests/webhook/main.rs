@@ -1,5 +1,6 @@
 //! The adapter against real servers on loopback.
 
+mod conformance;
 mod declaration;
 mod delivery;
 mod egress;

@@ -1,0 +1,3 @@
+//! TODO What the tests run against, and what it can't do.
+
+mod conformance;

@@ -1,0 +1,137 @@
+//! Topics of another cluster than the one that Pushrail runs on, a topic a destination.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Found, Place, Posted, Stock};
+use crate::{kafka, sample};
+
+const PARTITIONS: i32 = 3;
+
+pub struct Kafka {
+    server: pushrail_servers::Kafka,
+    destinations: u32,
+}
+
+fn topic(number: u32) -> String {
+    format!("events-{number}")
+}
+
+impl Place for Kafka {
+    const KIND: &'static str = "kafka";
+    const NAME: &'static str = "Kafka";
+    const SERVER: &'static str = "Apache Kafka 4.3, read with librdkafka's consumer";
+
+    async fn start(folder: &Path, destinations: u32) -> anyhow::Result<Self> {
+        let folder = folder.join(format!("kafka-{}", Uuid::new_v4().simple()));
+        let server = pushrail_servers::Kafka::builder(folder).heap_mib(768);
+        let server = server.start().await?;
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", server.bootstrap());
+        let admin: AdminClient<DefaultClientContext> = client.create()?;
+        let names: Vec<String> = (0..destinations).map(topic).collect();
+        let topics = names
+            .iter()
+            .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for made in admin
+            .create_topics(&topics.collect::<Vec<_>>(), &options)
+            .await?
+        {
+            made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+        }
+        Ok(Kafka {
+            server,
+            destinations,
+        })
+    }
+
+    fn destination(&self, number: u32) -> (Value, Value) {
+        let config = json!({
+            "bootstrapServers": self.server.bootstrap(), "topic": topic(number), "tls": "off",
+        });
+        (config, json!({}))
+    }
+
+    async fn found(&self) -> anyhow::Result<Found> {
+        let (bootstrap, destinations) = (self.server.bootstrap(), self.destinations);
+        let read = move || {
+            let (mut found, mut nameless) = (Found::default(), 0);
+            for number in 0..destinations {
+                kafka::read_all(&bootstrap, &topic(number), |message| {
+                    let id = message.headers().and_then(|headers| {
+                        let mut all = headers.iter();
+                        let value = all.find(|header| header.key == "event_id")?.value?;
+                        Uuid::try_parse_ascii(value).ok()
+                    });
+                    match id {
+                        Some(id) => found.ids.push(id),
+                        None => nameless += 1,
+                    }
+                })?;
+            }
+            anyhow::ensure!(nameless == 0, "{nameless} records have no event_id");
+            Ok(found)
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+
+    type Stock = Producer;
+
+    async fn stock(&self, number: u32) -> anyhow::Result<Producer> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.server.bootstrap())
+            .set("acks", "all")
+            .set("enable.idempotence", "true");
+        Ok(Producer {
+            producer: config.create()?,
+            topic: topic(number),
+        })
+    }
+}
+
+/// rdkafka's `FutureProducer`, idempotent: a batch is sent, and every acknowledgement waited for.
+pub struct Producer {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Stock for Producer {
+    async fn send(&mut self, batch: &[Posted]) -> anyhow::Result<()> {
+        let sent = batch.iter().map(|event| {
+            let id = event.id.to_string();
+            let headers = [
+                ("event_id", id.as_str()),
+                ("event_type", sample::EVENT_TYPE),
+                ("customer_external_id", &event.customer),
+            ];
+            let start = OwnedHeaders::new_with_capacity(headers.len());
+            let headers = headers.into_iter().fold(start, |all, (key, value)| {
+                let value = Some(value);
+                all.insert(Header { key, value })
+            });
+            let record = FutureRecord::to(&self.topic)
+                .key(&event.customer)
+                .payload(&event.json)
+                .headers(headers);
+            self.producer.send(record, Timeout::Never)
+        });
+        for result in futures::future::join_all(sent).await {
+            result
+                .map_err(|(error, _)| error)
+                .context("Kafka refused a record")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The adapter against a real PostgreSQL.
+
+mod conformance;
+mod delivery;
+mod support;
+mod tls;
