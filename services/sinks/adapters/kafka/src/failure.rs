@@ -86,8 +86,12 @@ fn of_tls(text: &str) -> Failure {
         )
     } else if text.contains("certificate verify failed") {
         egress::Failure::Certificate("the broker's certificate is not trusted".into())
-    } else if text.contains("PLAINTEXT broker listener") || text.contains("wrong version number") {
+    } else if text.contains("wrong version number") {
         egress::Failure::Tls("the broker speaks no TLS on this port".into())
+    } else if text.contains("Disconnected") {
+        egress::Failure::Tls(
+            "the broker closed the connection during the TLS handshake; perhaps it speaks no TLS on this port".into(),
+        )
     } else {
         egress::Failure::Tls("the TLS handshake failed".into())
     };
@@ -111,8 +115,14 @@ fn of_client_certificate(text: &str) -> bool {
     .any(|alert| text.contains(alert))
 }
 
+/// A connection that ends while TLS is being agreed on. Which of the two librdkafka says depends on whether it reads the end
+/// before its poll reports it. One that runs out of time is not among them.
+fn is_of_handshake(text: &str) -> bool {
+    text.contains("SSL handshake failed") || text.contains("during SSL connection handshake")
+}
+
 fn of_connection(text: &str) -> Failure {
-    if of_client_certificate(text) || text.contains("PLAINTEXT broker listener") {
+    if of_client_certificate(text) || is_of_handshake(text) {
         return of_tls(text);
     }
     // librdkafka's guess when a connection ends before the first answer.
@@ -220,8 +230,18 @@ mod tests {
             ),
             (
                 transport,
-                "b: Disconnected: connecting to a PLAINTEXT broker listener?",
+                "b: SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
                 "tls_failed",
+            ),
+            (
+                transport,
+                "b: Disconnected: during SSL connection handshake (after 3ms in state SSL_HANDSHAKE)",
+                "tls_failed",
+            ),
+            (
+                transport,
+                "b: Connection setup timed out in state SSL_HANDSHAKE (after 30000ms in state SSL_HANDSHAKE)",
+                "connection_failed",
             ),
             (
                 transport,
