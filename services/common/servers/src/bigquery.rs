@@ -11,6 +11,18 @@ use crate::{Error, Venv, ports};
 pub const PROJECT: &str = "pushrail-test";
 pub const DATASET: &str = "pushrail";
 
+/// What every script for [`BigQuery::python`] begins with: a client, the dataset, and a way to say what was found.
+const PRELUDE: &str = r#"
+import json, os, sys
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+client = bigquery.Client(project=os.environ["PROJECT"], credentials=AnonymousCredentials(),
+    client_options={"api_endpoint": os.environ["ENDPOINT"]})
+dataset = os.environ["PROJECT"] + "." + os.environ["DATASET"]
+def query(sql): return [list(row.values()) for row in client.query_and_wait(sql)]
+def say(found): print(json.dumps(found, default=str))
+"#;
+
 const SERVER: &str = "bigquery";
 const PORT_TRIES: u32 = 3;
 
@@ -77,5 +89,20 @@ impl BigQuery {
     /// Of the Storage Write API.
     pub fn grpc_port(&self) -> u16 {
         self.grpc_port
+    }
+
+    /// Runs a script with Google's client for Python, and returns what it said: `query(sql)` gives rows, `say(found)` says, in
+    /// JSON.
+    pub async fn python(&self, script: &str) -> Result<Vec<u8>, Error> {
+        let script = format!("{PRELUDE}\n{script}");
+        let endpoint = self.url();
+        let variables = [
+            ("ENDPOINT", endpoint.as_str()),
+            ("PROJECT", PROJECT),
+            ("DATASET", DATASET),
+        ];
+        Venv::find_or_make("bigquery")?
+            .script("google-cloud-bigquery", &script, &variables)
+            .await
     }
 }

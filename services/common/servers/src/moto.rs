@@ -21,22 +21,10 @@ def say(found): print(json.dumps(found, default=str))
 /// Runs a script with boto3, AWS's stock client, and returns what it said: `client("s3")` makes a client, `say(found)` says,
 /// in JSON.
 pub async fn boto3(moto: &Emulator, script: &str) -> Result<Vec<u8>, Error> {
-    let python = Venv::find_or_make("moto")?.command("python");
-    let output = tokio::process::Command::from(python)
-        .args(["-c", &format!("{PRELUDE}\n{script}")])
-        .env("ENDPOINT", moto.url())
-        .kill_on_drop(true)
-        .output()
+    let script = format!("{PRELUDE}\n{script}");
+    Venv::find_or_make("moto")?
+        .script("boto3", &script, &[("ENDPOINT", &moto.url())])
         .await
-        .map_err(Error::io("run", "python"))?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(Error::Script {
-            name: "boto3",
-            status: output.status.to_string(),
-            tail: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }),
-    }
 }
 
 /// How a moto is to be started.

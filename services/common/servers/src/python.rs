@@ -52,4 +52,28 @@ impl Venv {
         }
         command
     }
+
+    /// Runs a script of its Python, with these variables, and returns what it wrote. `name` is what errors call it.
+    pub(crate) async fn script(
+        &self,
+        name: &'static str,
+        script: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Vec<u8>, Error> {
+        let output = tokio::process::Command::from(self.command("python"))
+            .args(["-c", script])
+            .envs(variables.iter().copied())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(Error::io("run", "python"))?;
+        match output.status.success() {
+            true => Ok(output.stdout),
+            false => Err(Error::Script {
+                name,
+                status: output.status.to_string(),
+                tail: String::from_utf8_lossy(&output.stderr).into_owned(),
+            }),
+        }
+    }
 }

@@ -2,24 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use pushrail_servers::Venv;
 use pushrail_servers::bigquery::{BigQuery as Server, DATASET, PROJECT};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::folder::Folder;
-
-/// What every script begins with: a client, the dataset, and a way to say what was found.
-const PRELUDE: &str = r#"
-import json, os, sys
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
-client = bigquery.Client(project=os.environ["PROJECT"], credentials=AnonymousCredentials(),
-    client_options={"api_endpoint": os.environ["ENDPOINT"]})
-dataset = os.environ["PROJECT"] + "." + os.environ["DATASET"]
-def query(sql): return [list(row.values()) for row in client.query_and_wait(sql)]
-def say(found): print(json.dumps(found, default=str))
-"#;
 
 /// An emulator of this process.
 #[derive(Debug)]
@@ -89,19 +76,11 @@ impl BigQuery {
 
     /// Runs a script with Google's client for Python, and returns what it said: `query(sql)` gives rows, `say(found)` says.
     pub async fn python(&self, script: &str) -> Value {
-        let venv = Venv::find_or_make("bigquery").expect("the environment that it came from");
-        let mut command = tokio::process::Command::from(venv.command("python"));
-        command
-            .args(["-c", &format!("{PRELUDE}\n{script}")])
-            .env("ENDPOINT", self.url())
-            .env("PROJECT", PROJECT)
-            .env("DATASET", DATASET);
-        let output = command.output().await.expect("Python runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script}\n{errors}");
-        match output.stdout.is_empty() {
+        let said = self.server.python(script).await;
+        let said = said.unwrap_or_else(|error| panic!("{script}\n{error}"));
+        match said.is_empty() {
             true => Value::Null,
-            false => serde_json::from_slice(&output.stdout).expect("what was said is JSON"),
+            false => serde_json::from_slice(&said).expect("what was said is JSON"),
         }
     }
 }
