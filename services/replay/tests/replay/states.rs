@@ -17,7 +17,8 @@ async fn a_job_is_paused_resumed_and_cancelled_and_copies_nothing_meanwhile() {
         here.index(&to, &letter, "http_404", "open").await;
     }
     let all = Selection::default();
-    let id = here.replay(&to, Reads::DeadLetters, all.clone(), 20).await;
+    // At a pace that leaves most of them when it is cancelled, on a machine that is busy too.
+    let id = here.replay(&to, Reads::DeadLetters, all.clone(), 8).await;
     // Of the same destination: it waits for the first.
     let second = here.replay(&to, Reads::DeadLetters, all, 1_000).await;
     let worker = here.worker();
