@@ -285,7 +285,7 @@ fn show_secret(made: &Value) {
 
 /// The flag that mends a field.
 fn flag_of(field: &str) -> Option<&'static str> {
-    const FLAGS: [(&str, &str); 19] = [
+    const FLAGS: [(&str, &str); 22] = [
         ("customerExternalId", "--customer"),
         ("externalId", "--customer"),
         ("kind", "--kind"),
@@ -300,6 +300,9 @@ fn flag_of(field: &str) -> Option<&'static str> {
         ("retry.initialDelayMs", "--initial-delay"),
         ("retry.maxDelayMs", "--max-delay"),
         ("retry.maxAgeMs", "--max-age"),
+        ("batch.records", "--batch-records"),
+        ("batch.bytes", "--batch-bytes"),
+        ("batch.ageMs", "--batch-age"),
         ("rateLimit", "--rate-limit"),
         ("timeoutMs", "--timeout"),
         ("payloadMode", "--payload-mode"),

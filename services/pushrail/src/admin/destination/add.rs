@@ -18,6 +18,7 @@ Examples:
     --filter '{\"path\":\"payload.total\",\"op\":\"gte\",\"value\":100}' \\
     --transform '[{\"drop\":[\"payload.card\"]}]' --max-attempts 5 --initial-delay 2s --rate-limit 10:50
   pushrail admin destination add --from destination.json
+  pushrail admin destination add --customer c1 --kind s3 --config @bucket.json --secrets @key.json --batch-records 5000 --batch-age 1m
   generate | pushrail admin destination add --from -
 
 A document for --from holds one destination, a list of them, or one a line, in these names:
@@ -25,6 +26,7 @@ A document for --from holds one destination, a list of them, or one a line, in t
    \"config\": {\"url\": \"https://example.com/hooks\"}, \"secrets\": {\"signingSecret\": \"whsec_…\"},
    \"eventTypes\": [\"order.*\"], \"filter\": {…}, \"transform\": […], \"retry\": {\"maxAttempts\": 5, \"initialDelayMs\": 2000,
    \"maxDelayMs\": 3600000, \"maxAgeMs\": 86400000}, \"rateLimit\": {\"perSecond\": 10, \"burst\": 50},
+   \"batch\": {\"records\": 500, \"bytes\": 1048576, \"ageMs\": 1000},
    \"timeoutMs\": 10000, \"payloadMode\": \"full\", \"state\": \"active\"}
 Flags win over it. It ends at the first that is refused; run again when that is mended, within 24 hours, it adds the rest, and
 shows again what it has added.";

@@ -26,6 +26,7 @@ fn every_flag_is_a_field_of_the_document() {
         "--customer c1 --name n --url https://e/ --events order.*,a.b --events c \
          --filter {\"path\":\"payload.a\",\"op\":\"exists\",\"value\":true} --transform [{\"drop\":[\"payload.b\"]}] \
          --max-attempts 5 --initial-delay 2s --max-delay 1h --max-age 24h --rate-limit 10:50 --timeout 9s \
+         --batch-records 500 --batch-bytes 2048 --batch-age 5s \
          --payload-mode off --paused --secrets {\"password\":\"hunter2\"}",
     );
     let expected = json!({
@@ -35,6 +36,7 @@ fn every_flag_is_a_field_of_the_document() {
         "filter": {"path": "payload.a", "op": "exists", "value": true},
         "transform": [{"drop": ["payload.b"]}],
         "retry": {"maxAttempts": 5, "initialDelayMs": 2000, "maxDelayMs": 3_600_000, "maxAgeMs": 86_400_000},
+        "batch": {"records": 500, "bytes": 2048, "ageMs": 5000},
         "rateLimit": {"perSecond": 10.0, "burst": 50}, "timeoutMs": 9000, "payloadMode": "off",
     });
     assert_eq!(written.unwrap(), expected);

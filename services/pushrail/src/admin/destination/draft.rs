@@ -46,6 +46,15 @@ pub(crate) struct DraftArgs {
     /// Age after which no further attempt is made, 24h at most.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Retry")]
     pub(super) max_age: Option<Duration>,
+    /// Records in one call, for types that deliver in batches.
+    #[arg(long, value_name = "COUNT", help_heading = "Batches")]
+    pub(super) batch_records: Option<u32>,
+    /// Bytes in one call; a record that is larger goes alone.
+    #[arg(long, value_name = "BYTES", help_heading = "Batches")]
+    pub(super) batch_bytes: Option<u32>,
+    /// How long the first record of a batch may wait for others.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Batches")]
+    pub(super) batch_age: Option<Duration>,
     /// Attempts a second, with a burst if wanted: 10 or 10:50.
     #[arg(long, value_name = "RATE[:BURST]")]
     pub(super) rate_limit: Option<String>,
@@ -85,7 +94,8 @@ impl DraftArgs {
                 document.insert(field.to_owned(), parse_json(flag, text)?);
             }
         }
-        self.write_retry(document)?;
+        self.write_parts(document)?;
+        self.write_rate_limit(document)?;
         set(document, "timeoutMs", self.timeout.map(milliseconds));
         match &self.payload_mode {
             Some(text) if text.starts_with('{') => {
@@ -97,30 +107,26 @@ impl DraftArgs {
         Ok(())
     }
 
-    fn write_retry(&self, document: &mut Object) -> anyhow::Result<()> {
-        for (flag, field, value) in [
-            (
-                "--max-attempts",
-                "maxAttempts",
-                self.max_attempts.map(u64::from),
-            ),
-            (
-                "--initial-delay",
-                "initialDelayMs",
-                self.initial_delay.map(milliseconds),
-            ),
-            (
-                "--max-delay",
-                "maxDelayMs",
-                self.max_delay.map(milliseconds),
-            ),
-            ("--max-age", "maxAgeMs", self.max_age.map(milliseconds)),
-        ] {
+    /// What is a member of an object.
+    fn write_parts(&self, document: &mut Object) -> anyhow::Result<()> {
+        let count = |value: Option<u32>| value.map(u64::from);
+        let time = |value: Option<Duration>| value.map(milliseconds);
+        #[rustfmt::skip]
+        let parts = [
+            ("--max-attempts", "retry", "maxAttempts", count(self.max_attempts)),
+            ("--initial-delay", "retry", "initialDelayMs", time(self.initial_delay)),
+            ("--max-delay", "retry", "maxDelayMs", time(self.max_delay)),
+            ("--max-age", "retry", "maxAgeMs", time(self.max_age)),
+            ("--batch-records", "batch", "records", count(self.batch_records)),
+            ("--batch-bytes", "batch", "bytes", count(self.batch_bytes)),
+            ("--batch-age", "batch", "ageMs", time(self.batch_age)),
+        ];
+        for (flag, object, field, value) in parts {
             if let Some(value) = value {
-                member(document, "retry", flag)?.insert(field.to_owned(), json!(value));
+                member(document, object, flag)?.insert(field.to_owned(), json!(value));
             }
         }
-        self.write_rate_limit(document)
+        Ok(())
     }
 
     fn write_rate_limit(&self, document: &mut Object) -> anyhow::Result<()> {
@@ -155,6 +161,9 @@ pub(super) fn set<T: serde::Serialize>(object: &mut Object, field: &str, value: 
 /// The object under `field`, made where it is missing.
 fn member<'a>(document: &'a mut Object, field: &str, flag: &str) -> anyhow::Result<&'a mut Object> {
     let value = document.entry(field).or_insert_with(|| json!({}));
+    if value.is_null() {
+        *value = json!({});
+    }
     value
         .as_object_mut()
         .with_context(|| format!("{field}: must be a JSON object, for {flag} to be written into"))

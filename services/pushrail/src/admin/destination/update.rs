@@ -36,10 +36,10 @@ pub(super) async fn run(args: Update) -> anyhow::Result<()> {
     let found = find(&api, args.customer.as_deref(), &[args.id]).await?;
     for found in found {
         let path = found.path();
-        // As it is now, with its revision: a part of `config` or `retry` is written into what is there.
+        // As it is now, with its revision: a part of `config`, `retry` or `batch` is written into what is there.
         let now = api.answer(api.request(Method::GET, &path)?).await?;
         let mut wanted = Object::new();
-        for field in ["config", "retry"] {
+        for field in ["config", "retry", "batch"] {
             wanted.insert(field.to_owned(), now.body[field].clone());
         }
         args.draft.write(&mut wanted)?;
