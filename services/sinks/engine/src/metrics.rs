@@ -4,7 +4,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::core::Census;
 
@@ -14,6 +14,8 @@ pub struct Metrics {
     pub(crate) records: Counter,
     pub(crate) attempts: Family<Outcome, Counter>,
     pub(crate) attempt_seconds: Histogram,
+    /// Whether batches fill up: what a kind that delivers in batches is tuned by.
+    pub(crate) call_records: Histogram,
     /// From acceptance to delivery, first attempts only: what a customer feels.
     pub(crate) delivery_seconds: Histogram,
     pub(crate) deferrals: Family<CauseLabel, Counter>,
@@ -64,6 +66,11 @@ impl Metrics {
             ),
             attempt_seconds: registry
                 .seconds("pushrail_sink_attempt_seconds", "Time from call to verdict"),
+            call_records: registry.register(
+                "pushrail_sink_call_records",
+                "Records in one call",
+                Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            ),
             delivery_seconds: registry.seconds(
                 "pushrail_sink_delivery_seconds",
                 "Time from acceptance to delivery at the first attempt",

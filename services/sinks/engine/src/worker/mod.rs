@@ -284,6 +284,8 @@ impl<'a> Worker<'a> {
                 } => {
                     let took = now.instant.duration_since(started);
                     self.metrics.attempt_seconds.observe(took.as_secs_f64());
+                    let records = outcome.verdicts.len();
+                    self.metrics.call_records.observe(records as f64);
                     self.core.finished(now, flight, outcome);
                 }
                 Done::Connected { lane, to, client } if self.core.expects(lane, to) => {
