@@ -25,3 +25,4 @@ pub mod sample;
 pub mod scenario;
 pub mod services;
 pub mod stats;
+pub mod witness;

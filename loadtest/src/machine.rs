@@ -35,19 +35,49 @@ fn stat_us(pid: u32) -> u64 {
         * TICK_US
 }
 
-/// CPU time that the whole machine has spent working (not idle, not waiting for disks), in microseconds.
+/// What the processors of the machine have done, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Processors {
+    busy: u64,
+    idle: u64,
+    /// Taken away by a hypervisor while there was something to do.
+    stolen: u64,
+}
+
+impl Processors {
+    /// Until now.
+    pub fn now() -> Self {
+        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let fields = text.lines().next().unwrap_or("").split_whitespace().skip(1);
+        let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guest time is inside user.
+        let sum = |fields: &[usize]| fields.iter().filter_map(|n| ticks.get(*n)).sum();
+        Processors {
+            busy: sum(&[0, 1, 2, 5, 6]),
+            idle: sum(&[3, 4]),
+            stolen: sum(&[7]),
+        }
+    }
+
+    /// Time spent working, in microseconds: not idle, not waiting for disks, not away.
+    pub fn busy_us(self) -> u64 {
+        self.busy * TICK_US
+    }
+
+    /// The share of the time since `before` that was taken away.
+    pub fn stolen_since(self, before: Processors) -> f64 {
+        let stolen = self.stolen.saturating_sub(before.stolen);
+        let all = |of: Processors| of.busy + of.idle + of.stolen;
+        stolen as f64 / all(self).saturating_sub(all(before)).max(1) as f64
+    }
+}
+
+/// CPU time that the whole machine has spent working, in microseconds.
 pub fn busy_us() -> u64 {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let fields = text.lines().next().unwrap_or("").split_whitespace().skip(1);
-    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; guest time is inside user.
-    let busy = ticks
-        .iter()
-        .take(8)
-        .enumerate()
-        .filter(|(i, _)| !matches!(i, 3 | 4))
-        .map(|(_, t)| t);
-    busy.sum::<u64>() * TICK_US
+    Processors::now().busy_us()
 }
 
 /// Memory of a process in KiB: resident now, and the most it has ever been.
@@ -99,6 +129,14 @@ mod tests {
         }
         let memory = memory(std::process::id());
         assert!(memory.rss_kib > 0 && memory.peak_kib >= memory.rss_kib && busy_us() > 0);
+    }
+
+    #[test]
+    fn what_was_taken_away_is_not_work() {
+        let before = Processors::parse("cpu 10 1 4 100 5 0 1 0 0 0\ncpu0 1");
+        let after = Processors::parse("cpu 40 1 14 150 5 0 1 10 0 0\n");
+        assert_eq!(after.busy_us() - before.busy_us(), 400_000);
+        assert_eq!(after.stolen_since(before), 0.1);
     }
 
     #[test]

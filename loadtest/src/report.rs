@@ -14,6 +14,9 @@ pub struct Report {
     pub method: String,
     pub quick: bool,
     pub machine: String,
+    /// The share of the processors' time that a hypervisor took away meanwhile. It is in every figure, and in no ratio that
+    /// was taken in turns.
+    pub stolen: f64,
     pub took_s: f64,
     pub checks: Vec<Check>,
     pub tables: Vec<Table>,
@@ -46,6 +49,7 @@ impl Report {
             method: String::new(),
             quick,
             machine: crate::machine::describe(),
+            stolen: 0.0,
             took_s: 0.0,
             checks: Vec::new(),
             tables: Vec::new(),
@@ -119,8 +123,10 @@ impl Report {
         );
         let _ = writeln!(
             out,
-            "`{command}`, {size}, {:.0} s, {}\n",
-            self.took_s, self.machine
+            "`{command}`, {size}, {:.0} s, {}, of which the hypervisor took {:.1} % away\n",
+            self.took_s,
+            self.machine,
+            self.stolen * 100.0
         );
         if !self.checks.is_empty() {
             let rows = self.checks.iter().map(|check| {

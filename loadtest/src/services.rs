@@ -186,15 +186,8 @@ impl Service {
     /// A counter as it stands now, all its labels together.
     pub async fn total(&self, name: &str) -> anyhow::Result<u64> {
         let page = self.metrics().await?;
-        let of_name = |line: &&str| line.starts_with(name) && !line.starts_with('#');
-        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
-        let total: f64 = page.lines().filter(of_name).filter_map(value).sum();
-        if total > 0.0 {
-            page.lines()
-                .filter(of_name)
-                .for_each(|line| eprintln!("  {line}"));
-        }
-        Ok(total as u64)
+        lines_of(&page, name).for_each(|line| eprintln!("  {line}"));
+        Ok(total_of(&page, name))
     }
 
     /// SIGKILL; returns when it is gone.
@@ -257,6 +250,17 @@ impl Service {
     }
 }
 
+fn lines_of<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    page.lines().filter(move |line| line.starts_with(name))
+}
+
+/// What a page of metrics says of a counter or gauge, all its labels together.
+pub fn total_of(page: &str, name: &str) -> u64 {
+    lines_of(page, name)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>() as u64
+}
+
 fn spawn(command: &mut Command, log: &std::path::Path) -> anyhow::Result<Child> {
     let open = || OpenOptions::new().create(true).append(true).open(log);
     command.stdout(open()?).stderr(open()?);
@@ -268,4 +272,15 @@ fn spawn(command: &mut Command, log: &std::path::Path) -> anyhow::Result<Child> 
 /// An address that nobody listens on now. Kept over restarts, so that clients find a service again.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_come_out_of_a_metrics_page() {
+        let page = "# TYPE sink_partitions gauge\nsink_partitions{kind=\"webhook\"} 3\nsink_partitions{kind=\"s3\"} 1\nother 9\n";
+        assert_eq!(total_of(page, "sink_partitions"), 4);
+    }
 }

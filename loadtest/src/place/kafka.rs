@@ -1,5 +1,6 @@
 //! Topics of another cluster than the one that Pushrail runs on, a topic a destination.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::{Found, Place, Posted, Stock};
 use crate::{kafka, sample};
 
+pub(super) const SERVER: &str = "Apache Kafka 4.3, read with librdkafka's consumer";
 const PARTITIONS: i32 = 3;
 
 pub struct Kafka {
@@ -27,29 +29,56 @@ fn topic(number: u32) -> String {
     format!("events-{number}")
 }
 
+/// Makes topics.
+pub(super) async fn create(bootstrap: &str, topics: &[String]) -> anyhow::Result<()> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", bootstrap);
+    let admin: AdminClient<DefaultClientContext> = client.create()?;
+    let new = topics
+        .iter()
+        .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)));
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    let new: Vec<_> = new.collect();
+    for made in admin.create_topics(&new, &options).await? {
+        made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// The events of all records of these topics.
+pub(super) async fn found_in(bootstrap: String, topics: Vec<String>) -> anyhow::Result<Found> {
+    let read = move || {
+        let (mut found, mut nameless) = (Found::default(), 0);
+        for topic in &topics {
+            kafka::read_all(&bootstrap, topic, |message| {
+                let id = message.headers().and_then(|headers| {
+                    let mut all = headers.iter();
+                    let value = all.find(|header| header.key == "event_id")?.value?;
+                    Uuid::try_parse_ascii(value).ok()
+                });
+                match id {
+                    Some(id) => found.ids.push(id),
+                    None => nameless += 1,
+                }
+            })?;
+        }
+        anyhow::ensure!(nameless == 0, "{nameless} records have no event_id");
+        Ok(found)
+    };
+    tokio::task::spawn_blocking(read).await?
+}
+
 impl Place for Kafka {
     const KIND: &'static str = "kafka";
     const NAME: &'static str = "Kafka";
-    const SERVER: &'static str = "Apache Kafka 4.3, read with librdkafka's consumer";
+    const SERVER: &'static str = SERVER;
 
     async fn start(folder: &Path, destinations: u32) -> anyhow::Result<Self> {
         let folder = folder.join(format!("kafka-{}", Uuid::new_v4().simple()));
         let server = pushrail_servers::Kafka::builder(folder).heap_mib(768);
         let server = server.start().await?;
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", server.bootstrap());
-        let admin: AdminClient<DefaultClientContext> = client.create()?;
-        let names: Vec<String> = (0..destinations).map(topic).collect();
-        let topics = names
-            .iter()
-            .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)));
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        for made in admin
-            .create_topics(&topics.collect::<Vec<_>>(), &options)
-            .await?
-        {
-            made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
-        }
+        let topics: Vec<String> = (0..destinations).map(topic).collect();
+        create(&server.bootstrap(), &topics).await?;
         Ok(Kafka {
             server,
             destinations,
@@ -63,27 +92,13 @@ impl Place for Kafka {
         (config, json!({}))
     }
 
+    fn lead_astray(config: &mut Value, to: SocketAddr) {
+        config["bootstrapServers"] = json!(to.to_string());
+    }
+
     async fn found(&self) -> anyhow::Result<Found> {
-        let (bootstrap, destinations) = (self.server.bootstrap(), self.destinations);
-        let read = move || {
-            let (mut found, mut nameless) = (Found::default(), 0);
-            for number in 0..destinations {
-                kafka::read_all(&bootstrap, &topic(number), |message| {
-                    let id = message.headers().and_then(|headers| {
-                        let mut all = headers.iter();
-                        let value = all.find(|header| header.key == "event_id")?.value?;
-                        Uuid::try_parse_ascii(value).ok()
-                    });
-                    match id {
-                        Some(id) => found.ids.push(id),
-                        None => nameless += 1,
-                    }
-                })?;
-            }
-            anyhow::ensure!(nameless == 0, "{nameless} records have no event_id");
-            Ok(found)
-        };
-        tokio::task::spawn_blocking(read).await?
+        let topics = (0..self.destinations).map(topic).collect();
+        found_in(self.server.bootstrap(), topics).await
     }
 
     type Stock = Producer;

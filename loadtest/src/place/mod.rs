@@ -2,12 +2,15 @@
 //! says what is there, and that does the same work as a measure of ours.
 
 mod aws;
+mod bigquery;
 mod guarded;
 mod kafka;
 mod postgres;
 mod s3;
 mod sqs;
+mod trouble;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -15,11 +18,13 @@ use futures::Future;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use guarded::{Guarded, GuardedPostgres, GuardedS3};
+pub use bigquery::BigQuery;
+pub use guarded::{Guarded, GuardedKafka, GuardedPostgres, GuardedS3};
 pub use kafka::Kafka;
 pub use postgres::Postgres;
 pub use s3::S3;
 pub use sqs::{Fifo, Sqs};
+pub use trouble::Trouble;
 
 use crate::sample;
 
@@ -37,6 +42,9 @@ pub trait Place: Sized + Send + Sync + 'static {
 
     /// Configuration and secrets of a destination. Beyond those that were started there may be nothing behind it.
     fn destination(&self, number: u32) -> (Value, Value);
+
+    /// Changes a configuration so that it leads to another server than this.
+    fn lead_astray(config: &mut Value, to: SocketAddr);
 
     /// Begins to count what is offered, where that can be done: see [`Found::offered`]. It costs, so nobody is timed with it.
     fn count_offered(&self) -> impl Future<Output = anyhow::Result<()>> + Send {

@@ -1,5 +1,6 @@
 //! Tables of one database, a schema a destination.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -89,6 +90,11 @@ impl Place for Postgres {
             "schema": schema(number), "tls": "off",
         });
         (config, json!({ "password": PASSWORD }))
+    }
+
+    fn lead_astray(config: &mut Value, to: SocketAddr) {
+        config["host"] = json!(to.ip());
+        config["port"] = json!(to.port());
     }
 
     async fn count_offered(&self) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Buckets.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use aws_sdk_s3::Client;
@@ -47,6 +48,10 @@ impl Place for S3 {
             "authentication": aws::authentication(),
         });
         (config, aws::secrets())
+    }
+
+    fn lead_astray(config: &mut Value, to: SocketAddr) {
+        config["endpoint"] = json!(format!("http://{to}"));
     }
 
     async fn found(&self) -> anyhow::Result<Found> {

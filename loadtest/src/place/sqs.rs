@@ -1,5 +1,6 @@
 //! Queues, standard and FIFO.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -59,6 +60,10 @@ impl Place for Sqs {
         (config, aws::secrets())
     }
 
+    fn lead_astray(config: &mut Value, to: SocketAddr) {
+        config["queueUrl"] = json!(format!("http://{to}/{}/astray", aws::ACCOUNT));
+    }
+
     /// Takes the messages out.
     async fn found(&self) -> anyhow::Result<Found> {
         let script = r#"
@@ -108,6 +113,10 @@ impl Place for Fifo {
 
     fn destination(&self, number: u32) -> (Value, Value) {
         self.0.destination(number)
+    }
+
+    fn lead_astray(config: &mut Value, to: SocketAddr) {
+        Sqs::lead_astray(config, to);
     }
 
     async fn found(&self) -> anyhow::Result<Found> {

@@ -17,6 +17,7 @@ use crate::receiver::{Arrival, Behaviour, Plan, Receiver, Rule};
 use crate::report::Report;
 use crate::services::{Kind, Service};
 use crate::stats::{Latency, median};
+use crate::witness::Witness;
 
 const PARTITION: i32 = 5;
 const PARTITIONS: i32 = 12;
@@ -41,8 +42,12 @@ struct Size {
 struct Run {
     rate: f64,
     dark: bool,
-    /// From due to arrival, of the healthy ones.
+    /// From due to arrival, of the healthy ones, without those that were due while the machine stood still.
     latency: Latency,
+    /// The same of all of them.
+    latency_of_all: Latency,
+    /// The share that was left out.
+    left_out: f64,
     /// Deliveries to healthy ones per second of the measured window.
     healthy_per_second: f64,
     /// Deliveries to healthy ones that had not arrived when the run ended.
@@ -90,11 +95,13 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Report> {
         let run = stage.go(n, rate, dark).await?;
         let is_measured = n >= UNMEASURED;
         eprintln!(
-            "  {rate:.0}/s, {}{}: p50 {:.1} ms, p99 {:.1} ms, {:.0}/s to the healthy",
+            "  {rate:.0}/s, {}{}: p50 {:.1} ms, p99 {:.1} ms ({:.1} of all, {:.0} % left out), {:.0}/s to the healthy",
             if dark { "30 % dark" } else { "all healthy" },
             if is_measured { "" } else { " (warming up)" },
             run.latency.p50_ms,
             run.latency.p99_ms,
+            run.latency_of_all.p99_ms,
+            run.left_out * 100.0,
             run.healthy_per_second
         );
         if is_measured {
@@ -198,9 +205,11 @@ impl Stage {
             self.sink.cpu_us(),
             pushrail_clock::now_us(),
         );
+        let witness = Witness::start();
         generator::on_own_thread(move || direct::deliveries(load, ids)).await?;
         // What is late by more than this is late by any measure.
         tokio::time::sleep(Duration::from_secs(2)).await;
+        let stalls = witness.map(Witness::end).unwrap_or_default();
         let sink_cpu_us = (self.sink.cpu_us() - cpu) as f64 / events as f64;
         let arrivals = self.light.arrivals().await?;
         let mine: Vec<&Arrival> = arrivals.iter().filter(|a| a.destination >= base).collect();
@@ -208,11 +217,18 @@ impl Stage {
             .filter(|n| !is_dark((n % u64::from(self.size.destinations)) as u32))
             .count();
         let measured = mine.iter().filter(|a| a.sent_us >= started_us + WARM_UP_US);
+        let latency = |arrivals: &mut dyn Iterator<Item = &&Arrival>| {
+            Latency::of(arrivals.map(|a| a.at_us - a.sent_us))
+        };
+        let latency_of_all = latency(&mut measured.clone());
+        let latency = latency(&mut measured.clone().filter(|a| !stalls.cover(a.sent_us)));
         let window_us = (self.size.seconds as i64) * 1_000_000 - WARM_UP_US;
         let run = Run {
             rate,
             dark,
-            latency: Latency::of(measured.clone().map(|a| a.at_us - a.sent_us)),
+            latency,
+            latency_of_all,
+            left_out: 1.0 - latency.count as f64 / latency_of_all.count.max(1) as f64,
             healthy_per_second: measured.count() as f64 / (window_us as f64 / 1e6),
             healthy_missing: (healthy as u64).saturating_sub(mine.len() as u64),
             sink_cpu_us,
@@ -245,7 +261,9 @@ fn report(options: Options, size: Size, runs: &[Run]) -> Report {
         "{} destinations whose ids all hash to partition {PARTITION} of {PARTITIONS}, one sink. In every other run 30 % of \
          them are dark: hanging, dripping a byte every 200 ms, 503, reset, a body of 1 GiB, a fifth each. Deliveries \
          are published open loop, round robin, for {} s; {} pairs of runs at each rate, alternating, after a pair that warms up. Latency is from the \
-         time a delivery was due to its arrival, healthy destinations only, the first {} s left out. Medians over runs.",
+         time a delivery was due to its arrival, healthy destinations only, without the first {} s and without what was due \
+         while the machine itself stood still: when a thread that is first in line for a core slept longer than it asked to. \
+         Medians over runs.",
         size.destinations,
         size.seconds,
         size.pairs,
@@ -294,6 +312,8 @@ fn report(options: Options, size: Size, runs: &[Run]) -> Report {
                 ms(|run| run.latency.p99_ms),
                 ms(|run| run.latency.p999_ms),
                 ms(|run| run.latency.max_ms),
+                ms(|run| run.latency_of_all.p99_ms),
+                format!("{:.0}", of(dark, |run| run.left_out * 100.0)),
                 format!("{:.1}", of(dark, |run| run.healthy_per_second)),
                 format!("{:.0}", of(dark, |run| run.healthy_missing as f64)),
                 format!("{:.0}", of(dark, |run| run.sink_cpu_us)),
@@ -308,6 +328,8 @@ fn report(options: Options, size: Size, runs: &[Run]) -> Report {
         "p99",
         "p99.9",
         "max",
+        "p99 of all",
+        "left out, %",
         "healthy/s",
         "missing",
         "sink CPU per delivery, µs",

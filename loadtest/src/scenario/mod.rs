@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::machine::Processors;
 use crate::report::Report;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub enum Scenario {
     KindSpeed,
     KindIdle,
     KindRotation,
+    KindIsolation,
 }
 
 /// How a scenario is run.
@@ -58,7 +60,7 @@ pub struct Options {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 20] = [
+    pub const ALL: [Scenario; 21] = [
         Scenario::Speed,
         Scenario::EndToEnd,
         Scenario::Isolation,
@@ -79,6 +81,7 @@ impl Scenario {
         Scenario::KindSpeed,
         Scenario::KindIdle,
         Scenario::KindRotation,
+        Scenario::KindIsolation,
     ];
 
     /// Longest that it may take.
@@ -86,19 +89,20 @@ impl Scenario {
         Duration::from_secs(match (self, quick) {
             (_, true) => 180,
             (Scenario::Speed | Scenario::Isolation | Scenario::LogOutage, false) => 1_500,
-            (Scenario::LogSearch, false) => 1_800,
+            (Scenario::LogSearch | Scenario::KindIsolation, false) => 1_800,
             (_, false) => 900,
         })
     }
 
     /// Runs it, and writes its report into `folder`.
     pub async fn run(self, options: Options, folder: &Path) -> anyhow::Result<Report> {
-        let started = Instant::now();
+        let (started, processors) = (Instant::now(), Processors::now());
         let limit = self.limit(options.quick);
         let ended = tokio::time::timeout(limit, self.start(options)).await;
         let mut report =
             ended.map_err(|_| anyhow::anyhow!("{self:?} did not end within {limit:?}"))??;
         report.took_s = started.elapsed().as_secs_f64();
+        report.stolen = Processors::now().stolen_since(processors);
         report.write(folder)?;
         println!("{}", report.markdown());
         Ok(report)
@@ -126,6 +130,7 @@ impl Scenario {
             Scenario::KindSpeed => kinds::speed::run(options).await,
             Scenario::KindIdle => kinds::idle::run(options).await,
             Scenario::KindRotation => kinds::rotation::run(options).await,
+            Scenario::KindIsolation => kinds::isolation::run(options).await,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::generator::{self, direct};
 use crate::receiver::{Arrival, Receiver};
 use crate::report::Report;
 use crate::sample;
-use crate::services::{Kind, Service};
+use crate::services::{Kind, Service, total_of};
 
 const DESTINATIONS: u32 = 240;
 /// What the rolling restart happens under.
@@ -114,7 +114,7 @@ impl Stage {
         loop {
             let mut held = Vec::new();
             for sink in sinks {
-                held.push(partitions_held(&sink.metrics().await?));
+                held.push(total_of(&sink.metrics().await?, "pushrail_sink_partitions"));
             }
             if held.iter().sum::<u64>() == 12 && held.iter().all(|n| *n > 0) {
                 return Ok(held);
@@ -230,16 +230,6 @@ impl Stage {
     }
 }
 
-/// Partitions that a sink's metrics page says it holds.
-fn partitions_held(page: &str) -> u64 {
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with("pushrail_sink_partitions"));
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>() as u64
-}
-
 fn report(options: Options, splits: &[Split], restart: &Restart) -> Report {
     let mut report = Report::new("scaling", "Scaling out", options.quick);
     report.method = format!(
@@ -303,15 +293,4 @@ fn report(options: Options, splits: &[Split], restart: &Restart) -> Report {
     ));
     report.data = serde_json::json!({ "splits": splits, "restart": restart });
     report
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partitions_come_out_of_a_metrics_page() {
-        let page = "# TYPE pushrail_sink_partitions gauge\npushrail_sink_partitions{kind=\"webhook\"} 3\nother 9\n";
-        assert_eq!(partitions_held(page), 3);
-    }
 }

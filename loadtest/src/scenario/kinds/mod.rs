@@ -1,7 +1,10 @@
-//! Kinds of destinations beside webhooks, each with the server that it is for: [`crash`], [`speed`], [`idle`] and [`rotation`].
+//! Kinds of destinations beside webhooks, each with the server that it is for: [`crash`], [`speed`], [`idle`],
+//! [`rotation`] and [`isolation`].
 
 pub(super) mod crash;
 pub(super) mod idle;
+pub(super) mod isolation;
+mod load;
 pub(super) mod rotation;
 pub(super) mod speed;
 
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use pushrail_schemas::config::{self, BatchPolicy};
 use pushrail_topology::topics;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::bed::Bed;
@@ -17,6 +21,8 @@ use crate::destinations::{self, Who};
 use crate::kafka::{self, Prefill};
 use crate::place::Place;
 use crate::sample::{self, TENANT};
+
+use load::Load;
 
 /// How long a sink may take for what a scenario gives it.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -29,6 +35,13 @@ const BATCH: BatchPolicy = BatchPolicy {
     age_ms: Some(1_000),
 };
 
+/// What destinations have beside their configuration.
+#[derive(Clone, Copy)]
+struct Terms {
+    batch: BatchPolicy,
+    timeout_ms: Option<u32>,
+}
+
 /// Destinations of a place, configured on a bed.
 struct Stage<'a, P> {
     _place: PhantomData<P>,
@@ -39,6 +52,21 @@ struct Stage<'a, P> {
 impl<'a, P: Place> Stage<'a, P> {
     /// Configures `count` destinations.
     fn new(bed: &'a Bed, place: &P, count: u32) -> anyhow::Result<Self> {
+        let terms = Terms {
+            batch: BATCH,
+            timeout_ms: None,
+        };
+        Stage::configure(bed, place, count, terms, |_, _| ())
+    }
+
+    /// The same on other terms, and each configuration changed as `change` does.
+    fn configure(
+        bed: &'a Bed,
+        place: &P,
+        count: u32,
+        terms: Terms,
+        change: impl Fn(u32, &mut Value),
+    ) -> anyhow::Result<Self> {
         let ids: Vec<Uuid> = (0..count)
             .map(|n| sample::destination_id(0, n.into()))
             .collect();
@@ -50,12 +78,14 @@ impl<'a, P: Place> Stage<'a, P> {
                 customer: &customer,
                 id: *id,
             };
-            let (config, secrets) = place.destination(n);
+            let (mut config, secrets) = place.destination(n);
+            change(n, &mut config);
             let name = format!("{} {n}", P::NAME);
             let destination =
                 destinations::destination(&bed.ring, who, P::KIND, &name, &config, &secrets);
             let mut destination = destination?;
-            destination.batch = Some(BATCH);
+            destination.batch = Some(terms.batch);
+            destination.timeout_ms = terms.timeout_ms;
             let key = config::key::destination(*id);
             records.push((key, serde_json::to_vec(&destination)?));
         }
@@ -95,6 +125,7 @@ macro_rules! each_place {
         rows.push($what::<crate::place::Fifo>($($argument),*).await?);
         rows.push($what::<crate::place::Postgres>($($argument),*).await?);
         rows.push($what::<crate::place::Kafka>($($argument),*).await?);
+        rows.push($what::<crate::place::BigQuery>($($argument),*).await?);
         rows
     }};
 }

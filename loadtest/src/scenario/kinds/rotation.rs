@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::PATIENCE;
+use super::{Load, PATIENCE};
 use crate::api::{Api, text};
 use crate::generator::Pace;
-use crate::kafka::{self, Filler};
-use crate::place::{Found, Guarded, GuardedPostgres, GuardedS3};
+use crate::kafka;
+use crate::place::{Found, Guarded, GuardedKafka, GuardedPostgres, GuardedS3};
 use crate::plane::Plane;
 use crate::report::Report;
 use crate::sample;
@@ -66,6 +66,7 @@ pub(in crate::scenario) async fn run(options: Options) -> anyhow::Result<Report>
     let rows = [
         replaced::<GuardedS3>(events, per_second).await?,
         replaced::<GuardedPostgres>(events, per_second).await?,
+        replaced::<GuardedKafka>(events, per_second).await?,
     ];
     let mut report = Report::new(
         "kind-rotation",
@@ -209,57 +210,6 @@ async fn create(api: &Api, server: &impl Guarded, number: u32) -> anyhow::Result
 
 fn kind_of<G: Guarded>(_: &G) -> &'static str {
     G::KIND
-}
-
-/// Deliveries, as the router would write them.
-#[derive(Clone)]
-struct Load {
-    bootstrap: String,
-    schema_id: u32,
-    topic: String,
-    ids: Vec<Uuid>,
-}
-
-impl Load {
-    /// `count` events in turn to all destinations, each when it is due.
-    async fn send(self, count: u64, pace: Pace) -> anyhow::Result<()> {
-        let filler = Filler::new(&self.bootstrap)?;
-        let mut sent = 0;
-        while sent < count {
-            pace.due(sent).await;
-            let due = pace.due_now().unwrap_or(count).clamp(sent + 1, count);
-            for sequence in sent..due {
-                self.write(
-                    &filler,
-                    (sequence % u64::from(DESTINATIONS)) as u32,
-                    sequence,
-                )?;
-            }
-            filler.poll();
-            sent = due;
-        }
-        tokio::task::spawn_blocking(move || filler.finish()).await?
-    }
-
-    /// `count` events to one of them, at once.
-    async fn to_one(&self, number: u32, first: u64, count: u64) -> anyhow::Result<()> {
-        let filler = Filler::new(&self.bootstrap)?;
-        for sequence in first..first + count {
-            self.write(&filler, number, sequence)?;
-        }
-        tokio::task::spawn_blocking(move || filler.finish()).await?
-    }
-
-    fn write(&self, filler: &Filler, number: u32, sequence: u64) -> anyhow::Result<()> {
-        let order = sample::Order {
-            sequence,
-            customer: &sample::customer(number),
-            destination: self.ids[number as usize],
-            sent_us: pushrail_clock::now_us(),
-        };
-        let record = sample::deliver(self.schema_id, order, sample::VALUE_LEN);
-        filler.send_delivery(&self.topic, &record)
-    }
 }
 
 fn judge<G: Guarded>(

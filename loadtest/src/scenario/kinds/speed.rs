@@ -84,7 +84,7 @@ pub(in crate::scenario) async fn run(options: Options) -> anyhow::Result<Report>
 /// How many events take long enough to be timed: an emulator in Python takes fewer than a database.
 fn events(kind: &str) -> u64 {
     match kind {
-        "sqs" => 20_000,
+        "sqs" | "bigquery" => 20_000,
         "s3" => 200_000,
         _ => 300_000,
     }
