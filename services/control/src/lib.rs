@@ -240,6 +240,7 @@ fn app(api: Arc<api::Api>) -> Router {
             cors::preflight,
         ))
         .layer(axum::middleware::map_response(guarded))
+        .layer(axum::middleware::from_fn(pushrail_http::body::discard_rest))
         .with_state(api)
 }
 

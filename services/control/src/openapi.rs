@@ -141,6 +141,15 @@ fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
             503,
             "The database or Kafka can't be reached; `detail` says whether something may have been changed.",
         ),
+        // Whoever comes by way of ingest may hear these from it.
+        (
+            502,
+            "The control plane, or the other side, can't be reached; `detail` says whether something may have been changed.",
+        ),
+        (
+            504,
+            "The control plane took too long; the request may have been carried out.",
+        ),
     ];
     if operation.body.is_some() {
         all.push((415, "The body is not JSON."));
@@ -156,7 +165,6 @@ fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
             404 => "There is none, or it is somebody else's.",
             406 => "Ask for a media type that this has.",
             409 => "It is there already, or its state does not allow this.",
-            502 => "The other side failed.",
             _ => "See the problem's detail.",
         };
         if !all.iter().any(|(known, _)| known == status) {

@@ -122,6 +122,6 @@ async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response
 
 async fn refuse(app: &App, problem: Problem, request: Request) -> Response {
     app.metrics.request(Route::Other, problem.status());
-    body::discard(request.into_body()).await;
+    pushrail_http::body::discard(request.into_body()).await;
     problem.into_response()
 }

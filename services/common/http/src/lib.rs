@@ -1,7 +1,9 @@
-//! What every HTTP edge of Pushrail shares: how an error is answered, and which addresses may be called.
+//! What every HTTP edge of Pushrail shares: how an error is answered, what becomes of a body that nobody reads, and which
+//! addresses may be called.
 //!
-//! It owns two small decisions and no transport: a server is its service's, a client its adapter's.
+//! It owns three small decisions and no transport: a server is its service's, a client its adapter's.
 
+pub mod body;
 pub mod egress;
 pub mod problem;
 

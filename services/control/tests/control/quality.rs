@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{ADMIN_KEY, control};
 
@@ -107,4 +111,26 @@ async fn a_callers_address_is_what_trusted_proxies_say_and_nobody_else() {
         .post("/v1/customers", &acme.key, json!({"externalId": ".."}))
         .await
         .is(422);
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_request_that_is_refused_before_its_body_came() {
+    let control = control().await;
+    let authority = control.url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(authority).await.unwrap();
+    let body = json!({"customerExternalId": "c1", "name": "x".repeat(50_000)}).to_string();
+    for _ in 0..3 {
+        let head = format!(
+            "POST /v1/customers HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer nobody's\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        connection.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 8_192];
+        let len = connection.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..len]);
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
 }

@@ -24,11 +24,6 @@ pub(super) struct Bounds<'a> {
     pub(super) budget: &'a Budget,
 }
 
-/// Read and thrown away of a body that is refused, so that the client gets to read why: closing a connection that it
-/// still writes to may lose the answer.
-const DISCARD_LEN_MAX: usize = 8 * 1024 * 1024;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Decompressed before others get their turn.
 const INFLATE_STEP: usize = 64 * 1024;
 
@@ -125,20 +120,6 @@ async fn inflate(taken: Taken, bounds: &Bounds<'_>) -> Result<Taken, Problem> {
         bytes: all.into(),
         reservation,
     })
-}
-
-/// Reads and throws away, within limits.
-pub(super) async fn discard(mut body: Body) {
-    let reading = async {
-        let mut len = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            len += frame.data_ref().map_or(0, Bytes::len);
-            if len > DISCARD_LEN_MAX {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 fn too_large(len_max: usize, announced: Option<u64>) -> Problem {

@@ -43,7 +43,7 @@ async fn serve(app: &App, route: Route, request: Request) -> Response {
         Err(problem) => {
             // Whoever asked first whether to send the body has not sent it.
             if !head.headers.contains_key(header::EXPECT) {
-                body::discard(body).await;
+                pushrail_http::body::discard(body).await;
             }
             problem.into_response()
         }
