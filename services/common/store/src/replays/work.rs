@@ -30,7 +30,8 @@ pub struct Claim {
     pub rate_max: i32,
 }
 
-/// Takes over the oldest job that nobody works on, of a destination of which nobody replays anything.
+/// Takes over the oldest job that nobody works on, of a destination of which nobody replays anything: a job that was paused
+/// or cancelled is somebody's until they have noticed, and what they copied meanwhile is saved.
 pub async fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Replay>, Error> {
     // One at a time: two that look together would both find a destination free.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('pushrail_replays_claim'))")
@@ -44,7 +45,7 @@ pub async fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Replay>, Error> {
              WHERE state IN ('estimating', 'running') AND (leased_until IS NULL OR leased_until < now())
                  AND NOT EXISTS (SELECT FROM replays AS other
                      WHERE other.destination_id = r.destination_id AND other.leased_until >= now()
-                         AND other.state IN ('estimating', 'running'))
+                         AND (other.leased_by IS NOT NULL OR other.state IN ('estimating', 'running')))
              ORDER BY coalesce(started_at, created_at), replay_id LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING ",
         row!()
