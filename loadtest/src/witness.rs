@@ -5,6 +5,12 @@
 //! other reason. What was due in such a moment, or just before or after, says nothing about Pushrail: it is left out by the
 //! time at which it was *due*, however long it took, so that nothing of ours can hide there.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "threads of their own, for which no test may stop the time"
+)]
+
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

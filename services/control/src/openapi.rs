@@ -154,7 +154,9 @@ fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
     if operation.body.is_some() {
         all.push((415, "The body is not JSON."));
     }
-    if operation.path_parameters().next().is_some() {
+    let mut asked = operation.query.iter();
+    let names_a_customer = asked.any(|query| query.name == "customerExternalId");
+    if names_a_customer || operation.path_parameters().next().is_some() {
         all.push((404, "There is none, or it is somebody else's."));
     }
     if operation.conditional {

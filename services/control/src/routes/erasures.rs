@@ -29,7 +29,8 @@ pub(crate) fn operations() -> Vec<Operation> {
             .detail("Of what was accepted until now, payloads, answers and error texts go from the delivery log, and dead letters can be neither looked into nor replayed any more. Where payloads are sealed (`encryption`), the keys are destroyed: what is still on topics can be read by nobody, and what is still owed ends as a dead letter with the reason `erased`. Where they are not, topics keep them until `topics.keptUntil`. Ids, types, times and outcomes stay. What comes later of the same customer or subject is not concerned.")
             .who(WHO)
             .body::<Draft>()
-            .accepted::<View>(),
+            .accepted::<View>()
+            .problems(&[404]),
         Operation::new(Method::GET, "/v1/erasures", "listErasures", TAG, "List erasures", handler!(list))
             .who(WHO)
             .query(PAGED)
